@@ -1,0 +1,187 @@
+//! The body of an entry: a JSON object with a `kind`.
+
+use std::sync::Arc;
+
+use super::value::Value;
+
+/// Which family a kind belongs to, and so who may send it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// What people say. Counts as unread.
+    Say,
+    /// A change of an earlier entry, by a client.
+    Change,
+    /// What happened; written by the server only.
+    Server,
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $family:ident;)*) => {
+        /// What an entry is.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Kind {
+            /// Every kind.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// Its name on the wire and in the store.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// The kind of that name.
+            #[must_use]
+            pub fn parse(name: &str) -> Option<Self> {
+                match name { $($text => Some(Self::$name),)* _ => None }
+            }
+
+            /// Its family.
+            #[must_use]
+            pub const fn family(self) -> Family {
+                match self { $(Self::$name => Family::$family,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// `text`
+    Text = "text", Say;
+    /// An uploaded picture.
+    Image = "image", Say;
+    /// An uploaded video.
+    Video = "video", Say;
+    /// An uploaded voice message.
+    Voice = "voice", Say;
+    /// An uploaded file.
+    File = "file", Say;
+    /// A sticker.
+    Sticker = "sticker", Say;
+    /// A place.
+    Location = "location", Say;
+    /// A card.
+    Card = "card", Say;
+    /// A form to fill.
+    Form = "form", Say;
+    /// A filled form.
+    FormAnswer = "form_answer", Say;
+    /// The embedder's own: `type` and `data`.
+    Custom = "custom", Say;
+    /// Another text for an earlier entry.
+    Edit = "edit", Change;
+    /// An earlier entry taken back.
+    Recall = "recall", Change;
+    /// A reaction to an earlier entry.
+    React = "react", Change;
+    /// An earlier entry pinned or unpinned.
+    Pin = "pin", Change;
+    /// A change of the members.
+    Member = "member", Server;
+    /// A change of the group's own data.
+    Group = "group", Server;
+    /// An announcement.
+    Announce = "announce", Server;
+    /// A call.
+    Call = "call", Server;
+    /// A step of the service desk.
+    Desk = "desk", Server;
+    /// What is left of an erased entry.
+    Erased = "erased", Server;
+}
+
+/// Why a value is not a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// It is no object.
+    #[error("is not an object")]
+    NotObject,
+    /// `kind` is missing, no text, or none that this version knows.
+    #[error("has no kind that this version knows")]
+    Kind,
+}
+
+/// A body: its kind, and its canonical JSON text (which the log keeps and every codec sends).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Body {
+    kind: Kind,
+    json: Arc<str>,
+}
+
+impl Body {
+    /// Takes a value that has a known `kind`. Its fields are judged by
+    /// [`rule::check_body`](crate::rule::check_body), not here.
+    ///
+    /// # Errors
+    /// When the value is no object or its kind is unknown.
+    pub fn new(value: &Value) -> Result<Self, BodyError> {
+        if !matches!(value, Value::Object(_)) {
+            return Err(BodyError::NotObject);
+        }
+        let kind = value
+            .get("kind")
+            .and_then(Value::as_text)
+            .and_then(Kind::parse);
+        Ok(Self {
+            kind: kind.ok_or(BodyError::Kind)?,
+            json: value.to_json().into(),
+        })
+    }
+
+    /// A body that the store gave back: canonical JSON text of that kind.
+    #[must_use]
+    pub const fn from_stored(kind: Kind, json: Arc<str>) -> Self {
+        Self { kind, json }
+    }
+
+    /// A text message.
+    #[must_use]
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::of(Kind::Text, [("text", Value::from(text.into()))])
+    }
+
+    /// A body of a kind with the given fields beside it.
+    #[must_use]
+    pub fn of(kind: Kind, fields: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
+        let fields = fields
+            .into_iter()
+            .chain([("kind", Value::from(kind.as_str()))]);
+        Self {
+            kind,
+            json: Value::object(fields).to_json().into(),
+        }
+    }
+
+    /// What it is.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Its canonical JSON text.
+    #[must_use]
+    pub const fn json(&self) -> &Arc<str> {
+        &self.json
+    }
+
+    /// Its value. `Null` if the store held text that is no value, which no writer of ours leaves.
+    #[must_use]
+    pub fn value(&self) -> Value {
+        Value::from_json(&self.json).unwrap_or(Value::Null)
+    }
+
+    /// The text of a `text` body.
+    #[must_use]
+    pub fn as_text(&self) -> Option<String> {
+        if self.kind != Kind::Text {
+            return None;
+        }
+        self.value()
+            .get("text")
+            .and_then(Value::as_text)
+            .map(str::to_owned)
+    }
+}

@@ -1,0 +1,170 @@
+//! Conversations and their members.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::id::{ConversationId, Epoch, Seq, Timestamp, UserId};
+
+/// What a conversation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConversationKind {
+    /// Two users, or one user alone.
+    Direct,
+    /// Users who joined.
+    Group,
+    /// Few write, many read.
+    Channel,
+    /// A visitor and the service desk.
+    Desk,
+}
+
+impl ConversationKind {
+    /// Its name on the wire and in the store.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Group => "group",
+            Self::Channel => "channel",
+            Self::Desk => "desk",
+        }
+    }
+
+    /// The kind of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Direct, Self::Group, Self::Channel, Self::Desk]
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
+    }
+}
+
+/// What a member may do in a group. Ordered: an owner is above an admin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Speaks and reads.
+    Member,
+    /// Adds, removes and mutes members.
+    Admin,
+    /// Everything, and gives roles. A group has exactly one.
+    Owner,
+}
+
+impl Role {
+    /// Its name on the wire and in the store.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Member => "member",
+            Self::Admin => "admin",
+            Self::Owner => "owner",
+        }
+    }
+
+    /// The role of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Member, Self::Admin, Self::Owner]
+            .into_iter()
+            .find(|role| role.as_str() == name)
+    }
+}
+
+/// A conversation as the store has it at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conversation {
+    /// Its id.
+    pub id: ConversationId,
+    /// What it is.
+    pub kind: ConversationKind,
+    /// Its title; groups and channels have one.
+    pub title: Option<String>,
+    /// The number of the log's life.
+    pub epoch: Epoch,
+    /// The place of the last entry, 0 when there is none.
+    pub head: Seq,
+    /// The place of the last entry that changed members, roles or rules: what a commit's
+    /// `expect_version` is compared with.
+    pub version: Seq,
+    /// The place of the first entry that the log still holds, 1 at first.
+    pub first_seq: Seq,
+    /// How many members it has now.
+    pub member_count: u32,
+    /// Whether those who join see only what comes after.
+    pub hide_history: bool,
+}
+
+/// A user's place in a conversation, also of one who has left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Who.
+    pub user: UserId,
+    /// What they may do.
+    pub role: Role,
+    /// The first entry that they may see.
+    pub first_seq: Seq,
+    /// The removal's own entry, the last that they may see; `None` while they are a member.
+    pub left_seq: Option<Seq>,
+    /// They can't speak before that time.
+    pub muted_until: Option<Timestamp>,
+    /// Up to where entries have arrived at their furthest device.
+    pub delivered: Seq,
+    /// Up to where they have read.
+    pub read: Seq,
+}
+
+impl Member {
+    /// Whether they are a member now.
+    #[must_use]
+    pub const fn is_in(&self) -> bool {
+        self.left_seq.is_none()
+    }
+}
+
+/// The id of the direct conversation of two users (or of one alone): `d-` and 128 bits of
+/// SHA-256 over both ids in order, so that it needs no look-up and nobody can make two pairs
+/// share one (2^64 tries for any pair, 2^128 for a given one).
+#[must_use]
+pub fn direct_id(a: &UserId, b: &UserId) -> ConversationId {
+    let (low, high) = if a <= b { (a, b) } else { (b, a) };
+    let mut hash = Sha256::new();
+    hash.update(low.as_str().as_bytes());
+    // No id holds a control character, so this can't be part of one.
+    hash.update([0]);
+    hash.update(high.as_str().as_bytes());
+    let mut id = String::with_capacity(34);
+    id.push_str("d-");
+    for byte in &hash.finalize()[..16] {
+        let _ = write!(id, "{byte:02x}");
+    }
+    match ConversationId::new(id) {
+        Ok(id) => id,
+        Err(_) => unreachable!("34 hexadecimal characters are an id"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_direct_id_is_the_same_from_both_sides_and_no_two_pairs_share_one() {
+        let user = |id: &str| UserId::new(id).unwrap();
+        assert_eq!(
+            direct_id(&user("a"), &user("b")),
+            direct_id(&user("b"), &user("a"))
+        );
+        assert_ne!(
+            direct_id(&user("ab"), &user("c")),
+            direct_id(&user("a"), &user("bc"))
+        );
+        assert_ne!(
+            direct_id(&user("a"), &user("a")),
+            direct_id(&user("a"), &user("b"))
+        );
+    }
+}

@@ -1,0 +1,17 @@
+//! Plain data: ids, entries, bodies, conversations, members.
+
+mod body;
+mod conversation;
+mod entry;
+mod id;
+mod value;
+
+pub use body::{Body, BodyError, Family, Kind};
+pub use conversation::{Conversation, ConversationKind, Member, Role, direct_id};
+pub use entry::{Draft, Entry, Mentions, NewEntry, Target};
+pub use id::{
+    CmId, ConnectionId, ConversationId, DeviceId, Epoch, IdError, MessageId, NodeId, Seq, Stamp,
+    Timestamp, UserId,
+};
+pub use value::{INTEGER_MAX, Value, Violation};
+pub(crate) use value::{write_display, write_json_text};

@@ -1,0 +1,25 @@
+//! What the world must provide: traits that adapters implement, few and small, used as `dyn`.
+//!
+//! Each has a conformance suite in `im-testkit` that every adapter passes.
+
+mod auth;
+mod bus;
+mod clock;
+mod directory;
+mod error;
+mod hooks;
+mod registry;
+mod store;
+
+pub use auth::{AuthError, Authenticator, Identity};
+pub use bus::{Bus, Capability, Incoming, Subscription, To};
+pub use clock::Clock;
+pub use directory::{Directory, Standing};
+pub use error::{PortError, PortErrorKind};
+pub use hooks::{Hooks, Verdict};
+pub use registry::{Lease, Registry, Route};
+pub use store::{
+    Appended, Changed, ChangedConversation, Commit, Committed, CursorMove, FirstSeq, LogQuery,
+    MemberChange, MemberOp, MembershipLine, MembershipPage, NewConversation, Record, RecordKey,
+    Rejected, Store, View, Write,
+};

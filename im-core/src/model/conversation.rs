@@ -109,6 +109,9 @@ pub struct Member {
     pub first_seq: Seq,
     /// The removal's own entry, the last that they may see; `None` while they are a member.
     pub left_seq: Option<Seq>,
+    /// The place of the entry that last changed this member (joining, role, mute, leaving); 0 for
+    /// those who came with the conversation.
+    pub version: Seq,
     /// They can't speak before that time.
     pub muted_until: Option<Timestamp>,
     /// Up to where entries have arrived at their furthest device.

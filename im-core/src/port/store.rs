@@ -18,6 +18,10 @@ pub struct Commit {
     /// The [`Conversation::version`] that the decision was made on: another one rejects the
     /// commit with [`Rejected::Conflict`], and the pure decision runs again on a fresh view.
     pub expect_version: Option<Seq>,
+    /// With `expect_version`: only a change of this member counts, so that a busy group's joins
+    /// don't reject its messages. The commit is then rejected exactly when the version is another
+    /// one *and* this user is no member now or their [`Member::version`] is above the expected one.
+    pub actor: Option<UserId>,
     /// What to write, in this order.
     pub writes: Vec<Write>,
 }

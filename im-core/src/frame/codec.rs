@@ -444,7 +444,7 @@ mod tests {
             conv: inner.conv.clone(),
             epoch: crate::model::Epoch(1),
             first_seq: crate::model::Seq(1),
-            entries: vec![inner.clone(), inner.clone()],
+            entries: vec![std::sync::Arc::clone(&inner), std::sync::Arc::clone(&inner)],
             more: true,
         });
         let sent = ServerFrame::Sent {

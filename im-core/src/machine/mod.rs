@@ -1,1 +1,24 @@
-//! Machines.
+//! State machines: what is hard, without IO, clock, threads or async.
+//!
+//! Every machine has the same verbs. Inputs are `handle_*`, outputs are `poll_*` and are drained
+//! until `None` after each input; `poll_timeout` says when to call `handle_timeout`, and why.
+//! Time comes in as an argument. `assert_invariants` checks the machine's own state; tests call it
+//! after every step.
+
+mod bucket;
+mod delivery;
+mod room;
+
+pub use bucket::Bucket;
+pub use delivery::{Delivery, DeliveryEvent, Push};
+pub use room::{Room, RoomEvent, RoomRead};
+
+/// A moment to start virtual time from.
+#[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "an Instant can't be made otherwise; tests only"
+)]
+pub(crate) fn test_start() -> std::time::Instant {
+    std::time::Instant::now()
+}

@@ -1,14 +1,19 @@
 //! What a client sends.
 
-use super::fields::{FieldError, Fields};
-use crate::model::{
-    Body, CmId, ConversationId, DeviceId, Draft, Mentions, Seq, Target, UserId, Value,
-};
+use super::fields::{FieldError, Fields, Out};
+use crate::model::{CmId, ConversationId, DeviceId, Draft, Mentions, Seq, Target, UserId, Value};
 
 /// The most characters of a request's `id` and of an idempotency `key`.
 const REQUEST_ID_CHARS_MAX: usize = 64;
 /// The most bytes of a `since` token.
 const SINCE_BYTES_MAX: usize = 256;
+/// The most characters of a client's own name.
+const CLIENT_CHARS_MAX: usize = 128;
+/// The most characters of a `t` that an `err` repeats.
+const RE_CHARS_MAX: usize = 64;
+/// The longest life of an entry, 100 years: beyond that its end is no number that a client can
+/// hold, and an entry that none can read would stay in the log.
+const EXPIRES_MS_MAX: u64 = 100 * 365 * 24 * 3_600 * 1_000;
 
 /// A request's own id, given back as it came: an integer or a text of 1–64 characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +38,10 @@ impl RequestId {
                 "must be an integer or a text of 1 to 64 characters",
             )),
         }
+    }
+
+    pub(super) fn optional(f: &mut Fields) -> Result<Option<Self>, FieldError> {
+        f.value("id").map(Self::from_value).transpose()
     }
 
     pub(crate) fn to_value(&self) -> Value {
@@ -140,7 +149,7 @@ pub enum ClientFrame {
 /// What an `err` can still say of a frame that could not be read: its type and its ids.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TargetRef {
-    /// The frame's `t`, if it had one.
+    /// The frame's `t`, if it had one of at most 64 characters.
     pub re: Option<String>,
     /// Its `id`, if it had a good one.
     pub id: Option<RequestId>,
@@ -151,7 +160,11 @@ pub struct TargetRef {
 impl TargetRef {
     pub(crate) fn of(fields: &Fields) -> Self {
         Self {
-            re: fields.peek("t").and_then(Value::as_text).map(str::to_owned),
+            re: fields
+                .peek("t")
+                .and_then(Value::as_text)
+                .filter(|t| t.chars().count() <= RE_CHARS_MAX)
+                .map(str::to_owned),
             id: fields
                 .peek("id")
                 .cloned()
@@ -193,11 +206,11 @@ impl ClientFrame {
             "hello" => Self::Hello(Hello {
                 token: f.opt_text("token")?,
                 device: f.id("device", DeviceId::new)?,
-                client: f.opt_text("client")?,
+                client: f.opt_short_text("client", 0..=CLIENT_CHARS_MAX)?,
                 since: since(&mut f)?,
             }),
             "ping" => Self::Ping {
-                id: f.value("id").map(RequestId::from_value).transpose()?,
+                id: RequestId::optional(&mut f)?,
             },
             "pull" => Self::Pull(pull(&mut f)?),
             "read" => Self::Read(read_mark(&mut f)?),
@@ -257,11 +270,11 @@ impl ClientFrame {
     }
 }
 
-fn push_text(out: &mut Vec<(&'static str, Value)>, field: &'static str, text: Option<&str>) {
+fn push_text(out: &mut Out, field: &'static str, text: Option<&str>) {
     out.extend(text.map(|text| (field, text.into())));
 }
 
-fn pull_fields(pull: &Pull, out: &mut Vec<(&'static str, Value)>) {
+fn pull_fields(pull: &Pull, out: &mut Out) {
     out.push(("id", pull.id.to_value()));
     out.push(("conv", pull.conv.as_str().into()));
     out.push(match pull.range {
@@ -271,7 +284,7 @@ fn pull_fields(pull: &Pull, out: &mut Vec<(&'static str, Value)>) {
     out.push(("limit", (pull.limit as u64).into()));
 }
 
-fn draft_fields(draft: &Draft, out: &mut Vec<(&'static str, Value)>) {
+fn draft_fields(draft: &Draft, out: &mut Out) {
     out.push(("cm_id", draft.cm_id.as_str().into()));
     out.push((
         "to",
@@ -300,31 +313,32 @@ pub(super) fn mentions_value(mentions: &Mentions) -> Option<Value> {
     }
 }
 
+const MENTIONS: &str = "must be an array of user ids, or \"*\"";
+
 pub(super) fn mentions(f: &mut Fields) -> Result<Mentions, FieldError> {
-    let error = |what: &str| Err(FieldError::new("mentions", what));
     let items = match f.value("mentions") {
         None => return Ok(Mentions::None),
         Some(Value::Text(text)) if text == "*" => return Ok(Mentions::All),
         Some(Value::Array(items)) => items,
-        Some(_) => return error("must be an array of user ids, or \"*\""),
+        Some(_) => return Err(f.error("mentions", MENTIONS)),
     };
     if items.len() > Mentions::USERS_MAX {
-        return error("has more than 100 users");
-    }
-    if items.is_empty() {
-        return Ok(Mentions::None);
+        return Err(f.error("mentions", "has more than 100 users"));
     }
     let mut users = Vec::with_capacity(items.len());
+    let mut is_all = false;
     for item in items {
-        match item.as_text() {
-            Some("*") => return Ok(Mentions::All),
-            Some(text) => {
-                users.push(UserId::new(text).map_err(|error| FieldError::new("mentions", error))?)
-            }
-            None => return error("must be an array of user ids, or \"*\""),
-        }
+        let text = item
+            .as_text()
+            .ok_or_else(|| f.error("mentions", MENTIONS))?;
+        is_all |= text == "*";
+        users.push(UserId::new(text).map_err(|error| f.error("mentions", error))?);
     }
-    Ok(Mentions::Users(users))
+    Ok(match users.is_empty() {
+        _ if is_all => Mentions::All,
+        true => Mentions::None,
+        false => Mentions::Users(users),
+    })
 }
 
 fn request_id(f: &mut Fields) -> Result<RequestId, FieldError> {
@@ -362,9 +376,8 @@ fn pull(f: &mut Fields) -> Result<Pull, FieldError> {
             ));
         }
     };
-    let limit = match f.opt_count("limit")? {
+    let limit = match f.opt_from_1("limit")? {
         None => super::Limits::PAGE_ENTRIES,
-        Some(0) => return Err(FieldError::new("limit", "must be an integer from 1")),
         Some(limit) => usize::try_from(limit)
             .unwrap_or(usize::MAX)
             .min(super::Limits::PAGE_ENTRIES_MAX),
@@ -384,15 +397,7 @@ fn req(f: &mut Fields) -> Result<ClientFrame, FieldError> {
     if !matches!(params, Value::Object(_)) {
         return Err(FieldError::new("params", "must be an object"));
     }
-    let key = f.opt_text("key")?;
-    if key.as_ref().is_some_and(|key| {
-        key.is_empty() || key.chars().count() > REQUEST_ID_CHARS_MAX || key.contains('\0')
-    }) {
-        return Err(FieldError::new(
-            "key",
-            "must be a text of 1 to 64 characters",
-        ));
-    }
+    let key = f.opt_short_text("key", 1..=REQUEST_ID_CHARS_MAX)?;
     Ok(ClientFrame::Req {
         id: request_id(f)?,
         method: f.text("method")?,
@@ -403,10 +408,9 @@ fn req(f: &mut Fields) -> Result<ClientFrame, FieldError> {
 
 fn draft(f: &mut Fields) -> Result<Draft, FieldError> {
     let cm_id = f.id("cm_id", CmId::new)?;
-    let mut to = Fields::new(f.need("to")?, "to")?;
-    let inner = |error: FieldError| FieldError::new(format!("to.{}", error.field), error.what);
-    let user = to.opt_id("user", UserId::new).map_err(inner)?;
-    let conv = to.opt_id("conv", ConversationId::new).map_err(inner)?;
+    let mut to = f.object("to")?;
+    let user = to.opt_id("user", UserId::new)?;
+    let conv = to.opt_id("conv", ConversationId::new)?;
     let to = match (user, conv) {
         (Some(user), None) => Target::User(user),
         (None, Some(conv)) => Target::Conversation(conv),
@@ -417,13 +421,16 @@ fn draft(f: &mut Fields) -> Result<Draft, FieldError> {
             ));
         }
     };
-    let body = Body::new(&f.need("body")?).map_err(|error| FieldError::new("body", error))?;
+    let expires_ms = f.opt_from_1("expires_ms")?;
+    if expires_ms.is_some_and(|ms| ms > EXPIRES_MS_MAX) {
+        return Err(FieldError::new("expires_ms", "is more than 100 years"));
+    }
     Ok(Draft {
         cm_id,
         to,
-        body,
+        body: f.body("body")?,
         reply_to: f.opt_seq("reply_to")?,
         mentions: mentions(f)?,
-        expires_ms: f.opt_count("expires_ms")?,
+        expires_ms,
     })
 }

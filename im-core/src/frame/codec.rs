@@ -1,11 +1,15 @@
 //! JSON and MessagePack: bytes to frames and back.
 
+use std::fmt::Display;
+
 use bytes::Bytes;
 
 use super::client::{ClientFrame, TargetRef, mentions_value};
 use super::fields::{FieldError, Fields};
-use super::server::{Page, ServerFrame};
-use crate::model::{Entry, Value, Violation, write_display as number, write_json_text as text};
+use super::log::Page;
+use super::messagepack;
+use super::server::ServerFrame;
+use crate::model::{Entry, Value, read_json, write_display as number, write_json_text as text};
 
 /// How frames are written on a connection, by its WebSocket sub-protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,8 +98,9 @@ pub fn encode_client(codec: Codec, frame: &ClientFrame) -> Bytes {
 }
 
 fn to_messagepack(value: &Value) -> Bytes {
-    // Writing a value to memory can't fail: it holds nothing that MessagePack lacks.
-    rmp_serde::to_vec(value).unwrap_or_default().into()
+    let mut out = Vec::with_capacity(256);
+    messagepack::write(&mut out, value);
+    out.into()
 }
 
 fn decode<F>(
@@ -103,137 +108,27 @@ fn decode<F>(
     bytes: &[u8],
     from_fields: fn(&str, Fields) -> Result<Option<F>, FieldError>,
 ) -> Result<F, DecodeError> {
+    let garbage = |what: &dyn Display| DecodeError::Garbage(what.to_string());
     let (value, violation) = match codec {
-        Codec::Json => read_json(bytes),
-        Codec::MessagePack => read_messagepack(bytes),
-    }
-    .map_err(DecodeError::Garbage)?;
-    let fields = Fields::new(value, "frame")
-        .map_err(|_| DecodeError::Garbage("not an object".to_owned()))?;
+        Codec::Json => {
+            let text = std::str::from_utf8(bytes).map_err(|error| garbage(&error))?;
+            read_json(text).map_err(|error| garbage(&error))?
+        }
+        Codec::MessagePack => messagepack::read(bytes).map_err(|error| garbage(&error))?,
+    };
+    let mut fields = Fields::of_frame(value).ok_or_else(|| garbage(&"not an object"))?;
     let of = TargetRef::of(&fields);
     if let Some(violation) = violation {
-        return Err(DecodeError::Bad {
-            of,
-            error: FieldError::new("frame", violation),
-        });
+        let error = FieldError::new("frame", violation);
+        return Err(DecodeError::Bad { of, error });
     }
-    let Some(t) = of.re.clone() else {
-        return Err(DecodeError::Bad {
-            of,
-            error: FieldError::new("t", "must be a text"),
-        });
-    };
-    match from_fields(&t, fields) {
+    let read = fields.text("t").and_then(|t| from_fields(&t, fields));
+    match read {
         Ok(Some(frame)) => Ok(frame),
         Ok(None) => Err(DecodeError::Unsupported { of }),
         Err(error) => Err(DecodeError::Bad { of, error }),
     }
 }
-
-type Read = Result<(Value, Option<Violation>), String>;
-
-fn read_json(bytes: &[u8]) -> Read {
-    let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
-    match read_json_text(text) {
-        Ok(read) => Ok(read),
-        // Two faults are JSON by its grammar, but the parser can't read past them. Put a harmless
-        // value in their place to learn which frame it was, and report the fault.
-        Err(error) => match mend(text) {
-            Some((mended, violation)) => match read_json_text(&mended) {
-                Ok((value, _)) => Ok((value, Some(violation))),
-                Err(error) => Err(error.to_string()),
-            },
-            None => Err(error.to_string()),
-        },
-    }
-}
-
-fn read_json_text(text: &str) -> Result<(Value, Option<Violation>), serde_json::Error> {
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let read = Value::read(&mut reader)?;
-    reader.end()?;
-    Ok(read)
-}
-
-/// Replaces lone surrogates by U+FFFD and numbers beyond a double's range by 0. `None` when the
-/// text has neither.
-fn mend(text: &str) -> Option<(String, Violation)> {
-    let mut out = String::with_capacity(text.len());
-    let mut found = None;
-    let mut rest = text;
-    let mut in_string = false;
-    while let Some(first) = rest.chars().next() {
-        let mut taken = first.len_utf8();
-        if in_string && first == '\\' {
-            taken = match surrogate(rest) {
-                Some(Surrogate::Pair) => 12,
-                Some(Surrogate::Lone) => {
-                    found.get_or_insert(Violation::Surrogate);
-                    out.push('\u{fffd}');
-                    rest = &rest[6..];
-                    continue;
-                }
-                None => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
-            };
-        } else if first == '"' {
-            in_string = !in_string;
-        } else if !in_string && (first == '-' || first.is_ascii_digit()) {
-            let number = |c: char| matches!(c, '0'..='9' | '-' | '+' | '.' | 'e' | 'E');
-            taken = rest.find(|c| !number(c)).unwrap_or(rest.len());
-            if rest[..taken]
-                .parse::<f64>()
-                .is_ok_and(|value| !value.is_finite())
-            {
-                found.get_or_insert(Violation::NotFinite);
-                out.push('0');
-                rest = &rest[taken..];
-                continue;
-            }
-        }
-        out.push_str(&rest[..taken]);
-        rest = &rest[taken..];
-    }
-    found.map(|violation| (out, violation))
-}
-
-enum Surrogate {
-    Pair,
-    Lone,
-}
-
-/// Whether the escape at the start is a surrogate.
-fn surrogate(text: &str) -> Option<Surrogate> {
-    let unit = |text: &str| {
-        let hex = text.strip_prefix("\\u")?.get(..4)?;
-        u16::from_str_radix(hex, 16).ok()
-    };
-    match unit(text)? {
-        0xd800..=0xdbff => {
-            let low = text.get(6..).and_then(unit);
-            Some(match low {
-                Some(0xdc00..=0xdfff) => Surrogate::Pair,
-                _ => Surrogate::Lone,
-            })
-        }
-        0xdc00..=0xdfff => Some(Surrogate::Lone),
-        _ => None,
-    }
-}
-
-fn read_messagepack(bytes: &[u8]) -> Read {
-    let mut rest = bytes;
-    let mut reader = rmp_serde::Deserializer::new(&mut rest);
-    reader.set_max_depth(MESSAGEPACK_DEPTH_MAX);
-    let read = Value::read(&mut reader).map_err(|error| error.to_string())?;
-    if rest.is_empty() {
-        Ok(read)
-    } else {
-        Err("bytes after the object".to_owned())
-    }
-}
-
-/// Nesting beyond this is garbage, as beyond 128 it is for the JSON parser: it guards the stack.
-const MESSAGEPACK_DEPTH_MAX: usize = 128;
 
 /// An entry as [`entry_value`](super::entry_value) has it, without the detour.
 fn write_entry(entry: &Entry, with_t: bool, out: &mut String) {
@@ -330,6 +225,8 @@ fn write_sent(frame: &ServerFrame) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
     use crate::frame::ErrorCode;
 
@@ -389,7 +286,7 @@ mod tests {
             decode_client(Codec::Json, deep.as_bytes()),
             Err(DecodeError::Garbage(_))
         ));
-        let mut ping = rmp_serde::to_vec(&Value::object([("t", Value::from("ping"))])).unwrap();
+        let mut ping = encode_client(Codec::MessagePack, &ClientFrame::Ping { id: None }).to_vec();
         assert!(decode_client(Codec::MessagePack, &ping).is_ok());
         ping.push(0);
         assert!(matches!(
@@ -413,6 +310,46 @@ mod tests {
         // An integer as a key.
         let key = b"\x82\xa1t\xa4ping\x01\x01";
         assert!(bad(Codec::MessagePack, key).what.contains("type"));
+    }
+
+    /// The bytes that a value takes beside its own place.
+    fn heap(value: &Value) -> usize {
+        match value {
+            Value::Text(text) => text.len(),
+            Value::Array(items) => {
+                items.capacity() * size_of::<Value>() + items.iter().map(heap).sum::<usize>()
+            }
+            Value::Object(fields) => {
+                let inner = |(key, value): &(Cow<'_, str>, Value)| key.len() + heap(value);
+                fields.capacity() * size_of::<(Cow<'_, str>, Value)>()
+                    + fields.iter().map(inner).sum::<usize>()
+            }
+            _ => 0,
+        }
+    }
+
+    #[test]
+    fn a_frame_takes_no_more_than_so_many_times_its_bytes() {
+        const BYTES_PER_BYTE: usize = 72;
+        const ITEMS: u16 = 20_000;
+        for item in [
+            "{}",
+            "[]",
+            "0",
+            "[0]",
+            r#"{"":0}"#,
+            r#"{"":{}}"#,
+            r#""""#,
+            "[[]]",
+        ] {
+            let array = format!("[{}]", [item; ITEMS as usize].join(","));
+            let (value, _) = read_json(&array).unwrap();
+            assert!(heap(&value) <= BYTES_PER_BYTE * array.len(), "{item}");
+            let mut bytes = Vec::new();
+            messagepack::write(&mut bytes, &value);
+            let (value, _) = messagepack::read(&bytes).unwrap();
+            assert!(heap(&value) <= BYTES_PER_BYTE * bytes.len(), "{item}");
+        }
     }
 
     #[test]

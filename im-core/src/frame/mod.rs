@@ -8,15 +8,18 @@ mod client;
 mod code;
 mod codec;
 mod fields;
+mod log;
+mod messagepack;
 mod server;
+mod welcome;
 
 pub use client::{ClientFrame, Hello, Pull, PullRange, ReadMark, RequestId, TargetRef};
 pub use code::{CloseCode, ErrorCode, Failure};
 pub use codec::{Codec, DecodeError, decode_client, decode_server, encode, encode_client};
 pub use fields::FieldError;
-pub use server::{
-    Bye, ConvLine, Entries, ErrFrame, Page, ServerFrame, Synced, Welcome, entry_value,
-};
+pub use log::{ConvLine, Entries, Page, Synced, entry_value};
+pub use server::{Bye, ErrFrame, ServerFrame};
+pub use welcome::Welcome;
 
 use serde::{Deserialize, Serialize};
 

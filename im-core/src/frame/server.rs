@@ -2,95 +2,14 @@
 
 use std::sync::Arc;
 
-use super::Limits;
-use super::client::{RequestId, mentions, mentions_value};
+use super::client::RequestId;
 use super::code::{ErrorCode, Failure};
-use super::fields::{FieldError, Fields};
-use crate::model::{
-    Body, CmId, ConversationId, ConversationKind, DeviceId, Entry, Epoch, MessageId, NewEntry, Seq,
-    Timestamp, UserId, Value,
+use super::fields::{FieldError, Fields, Out};
+use super::log::{
+    Page, Synced, entry, entry_fields, message_id, page, page_fields, synced, synced_fields,
 };
-
-/// The first frame of a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Welcome {
-    /// Who the token says the client is.
-    pub user: UserId,
-    /// The device that it named.
-    pub device: DeviceId,
-    /// The connection's own name, for logs.
-    pub conn: String,
-    /// The node's name.
-    pub node: String,
-    /// The node's time.
-    pub now: Timestamp,
-    /// When the token ends.
-    pub expires_at: Timestamp,
-    /// How often the node gives a sign of life, in milliseconds.
-    pub heartbeat_ms: u64,
-    /// What the client must keep to.
-    pub limits: Limits,
-}
-
-/// Entries, encoded when the frame is: shared with everybody who gets the same.
-pub type Entries = Vec<Arc<Entry>>;
-
-/// A page of a log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    /// The request's id.
-    pub id: RequestId,
-    /// Whose log.
-    pub conv: ConversationId,
-    /// The log's life.
-    pub epoch: Epoch,
-    /// The first entry that the user may see.
-    pub first_seq: Seq,
-    /// The entries, ascending.
-    pub entries: Entries,
-    /// Whether there are more in the direction asked.
-    pub more: bool,
-}
-
-/// A conversation in `synced`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConvLine {
-    /// Its id.
-    pub conv: ConversationId,
-    /// What it is.
-    pub kind: ConversationKind,
-    /// Its title.
-    pub title: Option<String>,
-    /// The log's life.
-    pub epoch: Epoch,
-    /// The first entry that the user may see.
-    pub first_seq: Seq,
-    /// The last one; of a conversation left, the removal's own.
-    pub last_seq: Seq,
-    /// Up to where the user has read.
-    pub read_seq: Seq,
-    /// *Say* entries of others above that, to 999.
-    pub unread: u32,
-    /// The last entry.
-    pub last: Option<Arc<Entry>>,
-    /// The user is no member any more.
-    pub left: bool,
-}
-
-/// What changed since a token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Synced {
-    /// The request's id; none when unasked.
-    pub id: Option<RequestId>,
-    /// The conversations that changed.
-    pub convs: Vec<ConvLine>,
-    /// Ask again with `since`.
-    pub more: bool,
-    /// The next token.
-    pub since: String,
-    /// The token was not good: this starts from the beginning.
-    pub reset: bool,
-}
+use super::welcome::{Welcome, welcome, welcome_fields};
+use crate::model::{CmId, ConversationId, Entry, Epoch, MessageId, Seq, Timestamp, UserId, Value};
 
 /// A refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,8 +114,6 @@ pub enum ServerFrame {
     /// The first frame.
     Welcome(Welcome),
 }
-
-type Out = Vec<(&'static str, Value)>;
 
 impl ServerFrame {
     /// The frame's `t`.
@@ -304,13 +221,10 @@ impl ServerFrame {
             "bye" => bye(&mut f)?,
             "entry" => Self::Entry(Arc::new(entry(&mut f)?)),
             "err" => Self::Err(err(&mut f)?),
-            "event" => {
-                let kind = f.text("kind")?;
-                f.into_event(kind)
-            }
+            "event" => event(f)?,
             "page" => Self::Page(page(&mut f)?),
             "pong" => Self::Pong {
-                id: opt_request_id(&mut f)?,
+                id: RequestId::optional(&mut f)?,
             },
             "presence" => Self::Presence {
                 user: f.id("user", UserId::new)?,
@@ -346,66 +260,12 @@ impl ServerFrame {
     }
 }
 
-impl Fields {
-    fn into_event(mut self, kind: String) -> ServerFrame {
-        let mut fields = vec![("kind".into(), Value::from(kind))];
-        if let Some(Value::Object(rest)) = self.rest() {
-            fields.extend(rest.into_iter().filter(|(key, _)| key != "t"));
-        }
-        ServerFrame::Event(Value::object(fields))
+fn event(mut f: Fields) -> Result<ServerFrame, FieldError> {
+    let mut fields = vec![("kind".into(), Value::from(f.text("kind")?))];
+    if let Value::Object(rest) = f.rest() {
+        fields.extend(rest);
     }
-}
-
-/// An entry as an object, without a `t`: as it stands in pages and in `synced`.
-#[must_use]
-pub fn entry_value(entry: &Entry) -> Value {
-    let mut out = Vec::with_capacity(10);
-    entry_fields(entry, &mut out);
-    Value::object(out)
-}
-
-fn entry_fields(entry: &Entry, out: &mut Out) {
-    out.push(("conv", entry.conv.as_str().into()));
-    out.push(("seq", entry.seq.0.into()));
-    out.push(("id", entry.id.to_string().into()));
-    out.push(("from", entry.from.as_str().into()));
-    out.push(("at", entry.at.0.into()));
-    out.extend(entry.cm_id.as_ref().map(|id| ("cm_id", id.as_str().into())));
-    out.push(("body", entry.body.value()));
-    out.extend(entry.reply_to.map(|seq| ("reply_to", seq.0.into())));
-    out.extend(mentions_value(&entry.mentions).map(|value| ("mentions", value)));
-    out.extend(entry.expires_at.map(|at| ("expires_at", at.0.into())));
-}
-
-fn entry(f: &mut Fields) -> Result<Entry, FieldError> {
-    Ok(Entry {
-        conv: f.id("conv", ConversationId::new)?,
-        seq: f.seq("seq")?,
-        new: NewEntry {
-            id: message_id(f)?,
-            from: f.id("from", UserId::new)?,
-            at: Timestamp(f.int("at")?),
-            cm_id: f.opt_id("cm_id", CmId::new)?,
-            digest: 0,
-            body: Body::new(&f.need("body")?).map_err(|error| FieldError::new("body", error))?,
-            reply_to: f.opt_seq("reply_to")?,
-            mentions: mentions(f)?,
-            expires_at: match f.peek("expires_at") {
-                None => None,
-                Some(_) => Some(Timestamp(f.int("expires_at")?)),
-            },
-        },
-    })
-}
-
-fn message_id(f: &mut Fields) -> Result<MessageId, FieldError> {
-    let id = f.text("id")?.parse();
-    id.map(MessageId)
-        .map_err(|_| FieldError::new("id", "must be a decimal text of 64 bits"))
-}
-
-fn opt_request_id(f: &mut Fields) -> Result<Option<RequestId>, FieldError> {
-    f.value("id").map(RequestId::from_value).transpose()
+    Ok(ServerFrame::Event(Value::object(fields)))
 }
 
 fn err_fields(err: &ErrFrame, out: &mut Out) {
@@ -426,7 +286,7 @@ fn err(f: &mut Fields) -> Result<ErrFrame, FieldError> {
     let code = ErrorCode::parse(&code).unwrap_or(ErrorCode::Internal);
     Ok(ErrFrame {
         re: f.opt_text("re")?.unwrap_or_default(),
-        id: opt_request_id(f)?,
+        id: RequestId::optional(f)?,
         cm_id: f.opt_id("cm_id", CmId::new)?,
         failure: Failure {
             code,
@@ -440,169 +300,11 @@ fn bye(f: &mut Fields) -> Result<ServerFrame, FieldError> {
     let code = f.count("code")?;
     let code = u16::try_from(code).map_err(|_| FieldError::new("code", "is no close code"))?;
     let range = f.array("reconnect_ms")?;
-    let [Value::Int(min), Value::Int(max)] = range[..] else {
-        return Err(FieldError::new("reconnect_ms", "must be [min, max]"));
-    };
-    let reconnect_ms = (min.unsigned_abs(), max.max(min).unsigned_abs());
-    Ok(ServerFrame::Bye(Bye { code, reconnect_ms }))
-}
-
-fn page_fields(page: &Page, out: &mut Out) {
-    out.push(("id", page.id.to_value()));
-    out.push(("conv", page.conv.as_str().into()));
-    out.push(("epoch", page.epoch.0.into()));
-    out.push(("first_seq", page.first_seq.0.into()));
-    let entries: Vec<Value> = page
-        .entries
-        .iter()
-        .map(|entry| entry_value(entry))
-        .collect();
-    out.push(("entries", entries.into()));
-    out.push(("more", page.more.into()));
-}
-
-fn page(f: &mut Fields) -> Result<Page, FieldError> {
-    let mut entries = Vec::new();
-    for value in f.array("entries")? {
-        entries.push(Arc::new(entry(&mut Fields::new(value, "entries")?)?));
+    match range[..] {
+        [Value::Int(min @ 0..), Value::Int(max)] if min <= max => Ok(ServerFrame::Bye(Bye {
+            code,
+            reconnect_ms: (min.unsigned_abs(), max.unsigned_abs()),
+        })),
+        _ => Err(f.error("reconnect_ms", "must be [min, max]")),
     }
-    Ok(Page {
-        id: RequestId::from_value(f.need("id")?)?,
-        conv: f.id("conv", ConversationId::new)?,
-        epoch: Epoch(f.count("epoch")?),
-        first_seq: Seq(f.count("first_seq")?),
-        entries,
-        more: f.flag("more")?,
-    })
-}
-
-fn line_value(line: &ConvLine) -> Value {
-    let mut out: Out = vec![
-        ("conv", line.conv.as_str().into()),
-        ("kind", line.kind.as_str().into()),
-        ("epoch", line.epoch.0.into()),
-        ("first_seq", line.first_seq.0.into()),
-        ("last_seq", line.last_seq.0.into()),
-        ("read_seq", line.read_seq.0.into()),
-        ("unread", u64::from(line.unread).into()),
-    ];
-    out.extend(line.title.as_deref().map(|title| ("title", title.into())));
-    out.extend(line.last.as_ref().map(|entry| ("last", entry_value(entry))));
-    out.extend(line.left.then_some(("left", true.into())));
-    Value::object(out)
-}
-
-fn line(mut f: Fields) -> Result<ConvLine, FieldError> {
-    let kind = f.text("kind")?;
-    Ok(ConvLine {
-        conv: f.id("conv", ConversationId::new)?,
-        kind: ConversationKind::parse(&kind)
-            .ok_or_else(|| FieldError::new("kind", "is no kind of conversation"))?,
-        title: f.opt_text("title")?,
-        epoch: Epoch(f.count("epoch")?),
-        first_seq: Seq(f.count("first_seq")?),
-        last_seq: Seq(f.count("last_seq")?),
-        read_seq: Seq(f.count("read_seq")?),
-        unread: u32::try_from(f.count("unread")?).unwrap_or(u32::MAX),
-        last: match f.value("last") {
-            None => None,
-            Some(value) => Some(Arc::new(entry(&mut Fields::new(value, "last")?)?)),
-        },
-        left: f.flag("left")?,
-    })
-}
-
-impl ConvLine {
-    /// The line as an object, as it stands in `synced` and in the `conv` event.
-    #[must_use]
-    pub fn to_value(&self) -> Value {
-        line_value(self)
-    }
-
-    /// Reads a line, for clients.
-    ///
-    /// # Errors
-    /// When a field is missing or misshapen.
-    pub fn from_value(value: Value) -> Result<Self, FieldError> {
-        line(Fields::new(value, "conv")?)
-    }
-}
-
-fn synced_fields(synced: &Synced, out: &mut Out) {
-    out.extend(synced.id.as_ref().map(|id| ("id", id.to_value())));
-    out.push((
-        "convs",
-        synced
-            .convs
-            .iter()
-            .map(line_value)
-            .collect::<Vec<_>>()
-            .into(),
-    ));
-    out.push(("more", synced.more.into()));
-    out.push(("since", synced.since.as_str().into()));
-    out.extend(synced.reset.then_some(("reset", true.into())));
-}
-
-fn synced(f: &mut Fields) -> Result<Synced, FieldError> {
-    let mut convs = Vec::new();
-    for value in f.array("convs")? {
-        convs.push(ConvLine::from_value(value)?);
-    }
-    Ok(Synced {
-        id: opt_request_id(f)?,
-        convs,
-        more: f.flag("more")?,
-        since: f.text("since")?,
-        reset: f.flag("reset")?,
-    })
-}
-
-fn welcome_fields(welcome: &Welcome, out: &mut Out) {
-    out.push(("user", welcome.user.as_str().into()));
-    out.push(("device", welcome.device.as_str().into()));
-    out.push(("conn", welcome.conn.as_str().into()));
-    out.push(("node", welcome.node.as_str().into()));
-    out.push(("now", welcome.now.0.into()));
-    out.push(("expires_at", welcome.expires_at.0.into()));
-    out.push(("heartbeat_ms", welcome.heartbeat_ms.into()));
-    let limits = &welcome.limits;
-    out.push((
-        "limits",
-        Value::object([
-            ("frame_bytes", Value::from(limits.frame_bytes as u64)),
-            ("page_bytes", (limits.page_bytes as u64).into()),
-            ("text_chars", (limits.text_chars as u64).into()),
-            ("window", (limits.window as u64).into()),
-            ("ack_ms", limits.ack_ms.into()),
-            ("sends_per_s", u64::from(limits.sends_per_s).into()),
-            ("dedupe_ms", limits.dedupe_ms.into()),
-        ]),
-    ));
-}
-
-fn welcome(f: &mut Fields) -> Result<Welcome, FieldError> {
-    let mut l = Fields::new(f.need("limits")?, "limits")?;
-    let mut size = |field: &str| -> Result<usize, FieldError> {
-        usize::try_from(l.count(field)?).map_err(|_| FieldError::new(field, "is too large"))
-    };
-    let limits = Limits {
-        frame_bytes: size("frame_bytes")?,
-        page_bytes: size("page_bytes")?,
-        text_chars: size("text_chars")?,
-        window: size("window")?,
-        ack_ms: l.count("ack_ms")?,
-        sends_per_s: u32::try_from(l.count("sends_per_s")?).unwrap_or(u32::MAX),
-        dedupe_ms: l.count("dedupe_ms")?,
-    };
-    Ok(Welcome {
-        user: f.id("user", UserId::new)?,
-        device: f.id("device", DeviceId::new)?,
-        conn: f.text("conn")?,
-        node: f.text("node")?,
-        now: Timestamp(f.int("now")?),
-        expires_at: Timestamp(f.int("expires_at")?),
-        heartbeat_ms: f.count("heartbeat_ms")?,
-        limits,
-    })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::value::Value;
+use super::value::{DEPTH_MAX, Value};
 
 /// Which family a kind belongs to, and so who may send it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +102,9 @@ pub enum BodyError {
     /// `kind` is missing, no text, or none that this version knows.
     #[error("has no kind that this version knows")]
     Kind,
+    /// It nests deeper than [`DEPTH_MAX`].
+    #[error("nests deeper than {DEPTH_MAX}")]
+    Depth,
 }
 
 /// A body: its kind, and its canonical JSON text (which the log keeps and every codec sends).
@@ -116,7 +119,7 @@ impl Body {
     /// [`rule::check_body`](crate::rule::check_body), not here.
     ///
     /// # Errors
-    /// When the value is no object or its kind is unknown.
+    /// When the value is no object, its kind is unknown, or it nests too deep.
     pub fn new(value: &Value) -> Result<Self, BodyError> {
         if !matches!(value, Value::Object(_)) {
             return Err(BodyError::NotObject);
@@ -125,6 +128,9 @@ impl Body {
             .get("kind")
             .and_then(Value::as_text)
             .and_then(Kind::parse);
+        if value.depth() > DEPTH_MAX {
+            return Err(BodyError::Depth);
+        }
         Ok(Self {
             kind: kind.ok_or(BodyError::Kind)?,
             json: value.to_json().into(),

@@ -4,6 +4,7 @@ mod body;
 mod conversation;
 mod entry;
 mod id;
+mod json;
 mod value;
 
 pub use body::{Body, BodyError, Family, Kind};
@@ -13,5 +14,7 @@ pub use id::{
     CmId, ConnectionId, ConversationId, DeviceId, Epoch, IdError, MessageId, NodeId, Seq, Stamp,
     Timestamp, UserId,
 };
-pub use value::{INTEGER_MAX, Value, Violation};
-pub(crate) use value::{write_display, write_json_text};
+pub use json::JsonError;
+pub(crate) use json::read_json;
+pub use value::{DEPTH_MAX, INTEGER_MAX, Value, Violation};
+pub(crate) use value::{FRAME_DEPTH_MAX, NESTING_MAX, write_display, write_json_text};

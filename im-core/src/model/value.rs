@@ -1,18 +1,23 @@
 //! JSON values as bodies may hold them: the same in JSON and MessagePack, comparable, bounded.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq};
-use serde::{Deserializer, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 
 /// The largest integer that every client can hold: 2^53 − 1 (JavaScript's safe integers).
 pub const INTEGER_MAX: i64 = (1 << 53) - 1;
 
-/// How deep a value may nest; an object in an object is 2.
-const DEPTH_MAX: usize = 32;
+/// How deep a body may nest; an object in an object is 2.
+pub const DEPTH_MAX: usize = 32;
+
+/// How deep a frame may nest: what holds a body (`synced`, its `convs`, a line, its `last`) takes
+/// four levels of it.
+pub(crate) const FRAME_DEPTH_MAX: usize = DEPTH_MAX + 8;
+
+/// What nests deeper than this is not even read: it guards the stack.
+pub(crate) const NESTING_MAX: usize = 128;
 
 /// A JSON value, its objects sorted by key, so that equal values have equal text.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,8 +53,8 @@ pub enum Violation {
     /// The same key twice in one object.
     #[error("a key stands twice in one object")]
     DuplicateKey,
-    /// More than 32 levels.
-    #[error("nested deeper than 32")]
+    /// A body of more than 32 levels, a frame of more than 40.
+    #[error("nested too deep")]
     Depth,
     /// U+0000 in a text.
     #[error("a text holds U+0000")]
@@ -60,6 +65,9 @@ pub enum Violation {
     /// A MessagePack type that JSON has not (bin, ext), or a key that is no text.
     #[error("a type that JSON does not have")]
     Type,
+    /// A MessagePack text that is no UTF-8.
+    #[error("a text is no UTF-8")]
+    Utf8,
 }
 
 impl Value {
@@ -128,7 +136,12 @@ impl Value {
             Self::Bool(true) => out.push_str("true"),
             Self::Bool(false) => out.push_str("false"),
             Self::Int(int) => write_display(out, int),
-            Self::Float(float) => write_json_float(out, *float),
+            // The shortest text that reads back as the same number: `0.5`, `1e-7`.
+            Self::Float(float) if float.is_finite() => {
+                write_display(out, format_args!("{float:?}"));
+            }
+            // JSON has no other; no reader of ours makes one.
+            Self::Float(_) => out.push_str("null"),
             Self::Text(text) => write_json_text(out, text),
             Self::Array(items) => {
                 out.push('[');
@@ -155,47 +168,63 @@ impl Value {
         }
     }
 
-    /// Reads a value and the first rule that it breaks.
-    ///
-    /// # Errors
-    /// The format's own error when the input is not of the format at all.
-    pub fn read<'de, D: Deserializer<'de>>(from: D) -> Result<(Self, Option<Violation>), D::Error> {
-        let violation = RefCell::new(None);
-        let value = Seed {
-            depth: 0,
-            violation: &violation,
-        }
-        .deserialize(from)?;
-        Ok((value, violation.into_inner()))
+    /// How deep it nests: 0 for what holds nothing else, 1 for an object of such.
+    pub(crate) fn depth(&self) -> usize {
+        let inner = match self {
+            Self::Array(items) => items.iter().map(Self::depth).max(),
+            Self::Object(fields) => fields.iter().map(|(_, value)| value.depth()).max(),
+            _ => return 0,
+        };
+        inner.unwrap_or(0) + 1
     }
 
-    /// Reads a value from JSON text, as the store keeps it.
+    /// An integer.
     ///
     /// # Errors
-    /// When it is no JSON; a broken rule is an error too.
-    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
-        let mut reader = serde_json::Deserializer::from_str(text);
-        let (value, violation) = Self::read(&mut reader)?;
-        reader.end()?;
-        match violation {
-            None => Ok(value),
-            Some(violation) => Err(serde_json::Error::custom(violation)),
+    /// [`Violation::Integer`] beyond ±[`INTEGER_MAX`].
+    pub(crate) const fn int(int: i64) -> Result<Self, Violation> {
+        if int.unsigned_abs() <= INTEGER_MAX as u64 {
+            Ok(Self::Int(int))
+        } else {
+            Err(Violation::Integer)
         }
+    }
+
+    /// A number, which is an integer when it has no fraction: 1.0 and 1 are one value.
+    ///
+    /// # Errors
+    /// As [`Self::int`]; [`Violation::NotFinite`] too.
+    pub(crate) fn number(number: f64) -> Result<Self, Violation> {
+        if !number.is_finite() {
+            Err(Violation::NotFinite)
+        } else if number.fract() != 0.0 {
+            Ok(Self::Float(number))
+        } else if number.abs() <= INTEGER_MAX as f64 {
+            Ok(Self::Int(number as i64))
+        } else {
+            Err(Violation::Integer)
+        }
+    }
+
+    /// An array as it was read.
+    pub(crate) fn array(mut items: Vec<Self>) -> Self {
+        trim(&mut items);
+        Self::Array(items)
+    }
+
+    /// An object as it was read, and whether no key stood twice; of such the last is kept.
+    pub(crate) fn sorted(mut fields: Vec<Field>) -> (Self, bool) {
+        let is_unique = sort_fields(&mut fields);
+        trim(&mut fields);
+        (Self::Object(fields), is_unique)
     }
 }
 
-/// Appends a number that Rust prints as JSON does.
+/// Appends what Rust prints as JSON does.
 pub(crate) fn write_display(out: &mut String, value: impl fmt::Display) {
     use fmt::Write as _;
     // Writing to a String can't fail.
     let _ = write!(out, "{value}");
-}
-
-fn write_json_float(out: &mut String, float: f64) {
-    match serde_json::to_string(&float) {
-        Ok(text) => out.push_str(&text),
-        Err(_) => out.push_str("null"),
-    }
 }
 
 /// Appends a JSON string, escaped.
@@ -224,7 +253,21 @@ pub(crate) fn write_json_text(out: &mut String, text: &str) {
     out.push('"');
 }
 
-fn sort_fields(fields: &mut Vec<(Cow<'static, str>, Value)>) -> bool {
+type Field = (Cow<'static, str>, Value);
+
+/// Gives back room that was never needed, or a frame of `[[0],[0],…]` would take twice the
+/// memory while it is looked at.
+fn trim<T>(items: &mut Vec<T>) {
+    if items.capacity() > items.len() * 2 {
+        items.shrink_to_fit();
+    }
+}
+
+fn sort_fields(fields: &mut Vec<Field>) -> bool {
+    // Ours come sorted.
+    if fields.is_sorted_by(|a, b| a.0 < b.0) {
+        return true;
+    }
     fields.sort_by(|a, b| a.0.cmp(&b.0));
     let before = fields.len();
     // Of equal keys the sort keeps the order they came in, so the last is the one to keep.
@@ -232,136 +275,6 @@ fn sort_fields(fields: &mut Vec<(Cow<'static, str>, Value)>) -> bool {
     fields.dedup_by(|a, b| a.0 == b.0);
     fields.reverse();
     fields.len() == before
-}
-
-struct Seed<'v> {
-    depth: usize,
-    violation: &'v RefCell<Option<Violation>>,
-}
-
-impl Seed<'_> {
-    fn note(&self, violation: Violation) -> Value {
-        self.violation.borrow_mut().get_or_insert(violation);
-        Value::Null
-    }
-
-    fn inner(&self) -> Self {
-        if self.depth == DEPTH_MAX {
-            self.note(Violation::Depth);
-        }
-        Self {
-            depth: self.depth + 1,
-            violation: self.violation,
-        }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Seed<'_> {
-    type Value = Value;
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Value, D::Error> {
-        from.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Seed<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(if value.unsigned_abs() <= INTEGER_MAX as u64 {
-            Value::Int(value)
-        } else {
-            self.note(Violation::Integer)
-        })
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(if value <= INTEGER_MAX as u64 {
-            Value::Int(value as i64)
-        } else {
-            self.note(Violation::Integer)
-        })
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(if !value.is_finite() {
-            self.note(Violation::NotFinite)
-        } else if value.fract() != 0.0 {
-            Value::Float(value)
-        } else if value.abs() <= INTEGER_MAX as f64 {
-            // 1.0 and 1 are one value.
-            Value::Int(value as i64)
-        } else {
-            self.note(Violation::Integer)
-        })
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        if text.contains('\0') {
-            self.note(Violation::Nul);
-        }
-        Ok(Value::Text(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_bytes<E>(self, _: &[u8]) -> Result<Value, E> {
-        Ok(self.note(Violation::Type))
-    }
-
-    fn visit_newtype_struct<D: Deserializer<'de>>(self, from: D) -> Result<Value, D::Error> {
-        // MessagePack's ext types arrive here; read past it.
-        serde::de::IgnoredAny::deserialize_any_of(from)?;
-        Ok(self.note(Violation::Type))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = from.next_element_seed(self.inner())? {
-            items.push(item);
-        }
-        Ok(Value::Array(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
-        let mut fields = Vec::with_capacity(8);
-        while let Some(key) = from.next_key_seed(self.inner())? {
-            let value = from.next_value_seed(self.inner())?;
-            match key {
-                Value::Text(key) => fields.push((key, value)),
-                _ => {
-                    self.note(Violation::Type);
-                }
-            }
-        }
-        if !sort_fields(&mut fields) {
-            self.note(Violation::DuplicateKey);
-        }
-        Ok(Value::Object(fields))
-    }
-}
-
-trait Skip {
-    fn deserialize_any_of<'de, D: Deserializer<'de>>(from: D) -> Result<(), D::Error>;
-}
-
-impl Skip for serde::de::IgnoredAny {
-    fn deserialize_any_of<'de, D: Deserializer<'de>>(from: D) -> Result<(), D::Error> {
-        from.deserialize_ignored_any(Self).map(|_| ())
-    }
 }
 
 impl Serialize for Value {
@@ -409,8 +322,9 @@ impl From<bool> for Value {
 }
 
 impl From<i64> for Value {
+    /// Saturates at ±[`INTEGER_MAX`]: a number that no client can read must not get into a log.
     fn from(value: i64) -> Self {
-        Self::Int(value)
+        Self::Int(value.clamp(-INTEGER_MAX, INTEGER_MAX))
     }
 }
 
@@ -431,41 +345,12 @@ impl From<Vec<Self>> for Value {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> (Value, Option<Violation>) {
-        Value::read(&mut serde_json::Deserializer::from_str(text)).unwrap()
-    }
-
-    #[test]
-    fn equal_values_have_equal_texts() {
-        let a = read(r#"{"b":1.0,"a":[true,null,"x\u0041"]}"#).0;
-        let b = read(r#" {"a" : [true, null, "xA"], "b" : 1 } "#).0;
-        assert_eq!(a, b);
-        assert_eq!(a.to_json(), r#"{"a":[true,null,"xA"],"b":1}"#);
-    }
-
-    #[test]
-    fn each_rule_is_found() {
-        let deep = |n: usize| format!("{}1{}", "[".repeat(n), "]".repeat(n));
-        for (text, expected) in [
-            ("9007199254740991", None),
-            ("9007199254740992", Some(Violation::Integer)),
-            ("-9007199254740992", Some(Violation::Integer)),
-            ("1e300", Some(Violation::Integer)),
-            ("0.5", None),
-            (r#"{"a":1,"a":2}"#, Some(Violation::DuplicateKey)),
-            (r#"["\u0000"]"#, Some(Violation::Nul)),
-            (&deep(32), None),
-            (&deep(33), Some(Violation::Depth)),
-        ] {
-            assert_eq!(read(text).1, expected, "{text}");
-        }
-    }
-
     #[test]
     fn texts_are_escaped_as_json() {
         let text = "q\" b\\ n\n r\r t\t bell\u{7} é 𝄞 </script>";
         let mut out = String::new();
         write_json_text(&mut out, text);
         assert_eq!(serde_json::from_str::<String>(&out).unwrap(), text);
+        assert_eq!(Value::from_json(&out), Ok(text.into()));
     }
 }

@@ -1,0 +1,246 @@
+//! Figures of several runs, as a table that can go into `docs/benchmarks.md`.
+
+use std::fmt::Write as _;
+
+use hdrhistogram::Histogram;
+
+use crate::Result;
+use crate::machine::Faults;
+use crate::options::Options;
+use crate::target::{Running, Subject};
+
+/// Longest that one run of one subject may take.
+const RUN_LIMIT: std::time::Duration = std::time::Duration::from_secs(1800);
+/// Above this share of its core the generator limits what is measured, in per cent.
+pub(crate) const SATURATED: f64 = 90.0;
+/// The row that says how busy the generator was.
+pub(crate) const GENERATOR: &str = "generator, % of a core";
+
+/// What one run of one subject gave.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) figures: Vec<(String, f64)>,
+    pub(crate) faults: Faults,
+}
+
+impl Outcome {
+    pub(crate) fn figure(&mut self, name: impl Into<String>, value: f64) {
+        self.figures.push((name.into(), value));
+    }
+
+    /// The quantiles of latencies that were recorded in microseconds, as milliseconds.
+    pub(crate) fn quantiles(&mut self, name: &str, times: &Histogram<u64>, which: &[f64]) {
+        for quantile in which {
+            let value = times.value_at_quantile(quantile / 100.0) as f64 / 1000.0;
+            self.figure(format!("{name} p{quantile}, ms"), value);
+        }
+    }
+}
+
+/// A goal of ours, on a row of the table.
+#[derive(Debug)]
+pub(crate) struct Goal {
+    pub(crate) row: String,
+    pub(crate) at_most: f64,
+    /// Times the relay's median instead of the row's own unit.
+    pub(crate) of_relay: bool,
+}
+
+/// Measures each subject several times, alternately, and prints the table. Returns false when a
+/// run is void.
+pub(crate) async fn compare(
+    options: &Options,
+    title: &str,
+    (runs, subjects, size): (u32, &[Subject], usize),
+    goals: &[Goal],
+    run: impl AsyncFn(&Running) -> Result<Outcome>,
+) -> Result<bool> {
+    let runs = options.runs(runs);
+    let subjects = options.subjects(subjects);
+    let mut columns: Vec<Vec<Outcome>> = subjects.iter().map(|_| Vec::new()).collect();
+    for number in 0..runs {
+        let mut order: Vec<usize> = (0..subjects.len()).collect();
+        if number % 2 == 1 {
+            order.reverse();
+        }
+        for index in order {
+            let subject = subjects[index];
+            eprintln!("{title}: run {} of {runs}, {subject}", number + 1);
+            let running = Running::start(options, subject, size).await?;
+            let outcome = match tokio::time::timeout(RUN_LIMIT, run(&running)).await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(error)) => {
+                    let log = running.log_tail();
+                    return Err(format!("{title}, {subject}: {error}\n{log}").into());
+                }
+                Err(_) => return Err(format!("{title}, {subject}: over the time limit").into()),
+            };
+            columns[index].push(outcome);
+        }
+    }
+    println!("\n### {title}\n\n{}", table(&subjects, &columns));
+    for goal in goals {
+        println!("{}", judge(goal, &subjects, &columns));
+    }
+    let faults = columns.iter().flatten().map(|outcome| &outcome.faults);
+    Ok(!faults.into_iter().any(Faults::void))
+}
+
+fn table(subjects: &[Subject], columns: &[Vec<Outcome>]) -> String {
+    let both = subjects.len() == 2;
+    let mut text = String::from("| min / median / max |");
+    for subject in subjects {
+        text += &format!(" {subject} |");
+    }
+    text += if both {
+        " ratio |\n| --- |"
+    } else {
+        "\n| --- |"
+    };
+    text += &" ---: |".repeat(subjects.len() + usize::from(both));
+    for name in names(columns) {
+        text += &format!("\n| {name} |");
+        for column in columns {
+            text += &match spread(column, &name) {
+                Some([min, median, max]) if column.len() > 1 => {
+                    format!(" {} / **{}** / {} |", show(min), show(median), show(max))
+                }
+                Some([_, median, _]) => format!(" **{}** |", show(median)),
+                None => " – |".to_owned(),
+            };
+        }
+        if both {
+            text += &match ratio(columns, &name) {
+                Some(ratio) => format!(" {ratio:.2} |"),
+                None => " – |".to_owned(),
+            };
+        }
+    }
+    for (what, count) in FAULTS {
+        text += &format!("\n| {what} |");
+        for column in columns {
+            let sum: u64 = column.iter().map(|outcome| count(&outcome.faults)).sum();
+            text += &format!(" {sum} |");
+        }
+        text += if both { " |" } else { "" };
+    }
+    text + "\n" + &remarks(subjects, columns)
+}
+
+type Count = fn(&Faults) -> u64;
+const FAULTS: [(&str, Count); 7] = [
+    ("lost", |faults| faults.lost),
+    ("doubled", |faults| faults.doubled),
+    ("reordered", |faults| faults.reordered),
+    ("corrupt", |faults| faults.corrupt),
+    ("refused", |faults| faults.refused),
+    ("closed", |faults| faults.closed),
+    ("`behind` (allowed)", |faults| faults.behind),
+];
+
+/// What a reader must know before believing the table.
+fn remarks(subjects: &[Subject], columns: &[Vec<Outcome>]) -> String {
+    let mut text = String::new();
+    for (subject, column) in subjects.iter().zip(columns) {
+        // Writing to a string can't fail.
+        for outcome in column.iter().filter(|outcome| outcome.faults.void()) {
+            let first = outcome
+                .faults
+                .first
+                .as_deref()
+                .unwrap_or("messages are missing");
+            let _ = writeln!(text, "\nVOID, {subject}: {first}");
+        }
+        if spread(column, GENERATOR).is_some_and(|[_, _, max]| max > SATURATED) {
+            let _ = writeln!(
+                text,
+                "\n{subject}: the generator's core was over {SATURATED} % busy, so rates are \
+                 lower bounds and latencies upper ones; CPU per message holds."
+            );
+        }
+    }
+    text
+}
+
+fn judge(goal: &Goal, subjects: &[Subject], columns: &[Vec<Outcome>]) -> String {
+    let row = &goal.row;
+    let server = subjects
+        .iter()
+        .position(|subject| *subject == Subject::Server);
+    let value = match server {
+        Some(_) if goal.of_relay => ratio(columns, row),
+        Some(server) => spread(&columns[server], row).map(|[_, median, _]| median),
+        None => None,
+    };
+    let unit = if goal.of_relay {
+        " x the raw relay"
+    } else {
+        ""
+    };
+    let limit = goal.at_most;
+    match value {
+        Some(value) if value <= limit => {
+            format!("goal {row} <= {limit}{unit}: reached ({value:.2})")
+        }
+        Some(value) => format!("goal {row} <= {limit}{unit}: NOT reached ({value:.2})"),
+        None => format!("goal {row} <= {limit}{unit}: not measured"),
+    }
+}
+
+/// The rows, in the order in which they first appear.
+fn names(columns: &[Vec<Outcome>]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for (name, _) in columns
+        .iter()
+        .flatten()
+        .flat_map(|outcome| &outcome.figures)
+    {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
+fn ratio(columns: &[Vec<Outcome>], name: &str) -> Option<f64> {
+    let [relay, server] = columns else {
+        return None;
+    };
+    let ([_, relay, _], [_, server, _]) = (spread(relay, name)?, spread(server, name)?);
+    (relay > 0.0).then(|| server / relay)
+}
+
+/// Smallest, median and largest of a row.
+fn spread(column: &[Outcome], name: &str) -> Option<[f64; 3]> {
+    let figures = column.iter().flat_map(|outcome| &outcome.figures);
+    let mut values: Vec<f64> = figures
+        .filter(|(known, _)| known == name)
+        .map(|(_, value)| *value)
+        .collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let median = match values.len() % 2 {
+        _ if values.is_empty() => return None,
+        0 => f64::midpoint(values[middle - 1], values[middle]),
+        _ => values[middle],
+    };
+    Some([*values.first()?, median, *values.last()?])
+}
+
+/// A number with three digits that matter, thousands set apart.
+fn show(value: f64) -> String {
+    let size = value.abs();
+    if size < 100.0 {
+        let places = if size < 10.0 { 2 } else { 1 };
+        return format!("{value:.places$}");
+    }
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) && digit.is_ascii_digit() {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

@@ -11,7 +11,9 @@ mod group;
 mod json;
 mod machine;
 mod meter;
+mod open;
 mod options;
+mod pacer;
 mod pairs;
 mod proc;
 mod relay;
@@ -105,7 +107,13 @@ fn prepare(options: &Options) -> Result<()> {
 
 async fn run(scenario: Scenario, options: &Options) -> Result<bool> {
     /// Every measure, in the order in which `all` takes them.
-    const ALL: [Scenario; 3] = [Scenario::Pairs, Scenario::Fanout, Scenario::W1];
+    const ALL: [Scenario; 5] = [
+        Scenario::Pairs,
+        Scenario::Fanout,
+        Scenario::Open,
+        Scenario::W1,
+        Scenario::W2,
+    ];
     let chosen = [scenario];
     let mut good = true;
     for scenario in if scenario == Scenario::All {
@@ -116,7 +124,9 @@ async fn run(scenario: Scenario, options: &Options) -> Result<bool> {
         good &= match scenario {
             Scenario::Pairs => pairs::pairs(options).await,
             Scenario::Fanout => fanout::fanout(options).await,
+            Scenario::Open => open::open(options).await,
             Scenario::W1 => pairs::w1(options).await,
+            Scenario::W2 => open::w2(options).await,
             _ => Ok(true),
         }?;
     }

@@ -4,6 +4,7 @@
 //! how to read it. A run in which a message was lost, doubled, reordered or altered is void: the
 //! bench says so and exits with 1.
 
+mod ackgroup;
 mod body;
 mod client;
 mod fanout;
@@ -15,11 +16,13 @@ mod open;
 mod options;
 mod pacer;
 mod pairs;
+mod probe;
 mod proc;
 mod relay;
 mod relay_hub;
 mod report;
 mod target;
+mod w3;
 mod wire;
 
 use std::process::{Command, ExitCode};
@@ -107,12 +110,14 @@ fn prepare(options: &Options) -> Result<()> {
 
 async fn run(scenario: Scenario, options: &Options) -> Result<bool> {
     /// Every measure, in the order in which `all` takes them.
-    const ALL: [Scenario; 5] = [
+    const ALL: [Scenario; 7] = [
         Scenario::Pairs,
         Scenario::Fanout,
+        Scenario::Ackgroup,
         Scenario::Open,
         Scenario::W1,
         Scenario::W2,
+        Scenario::W3,
     ];
     let chosen = [scenario];
     let mut good = true;
@@ -124,9 +129,11 @@ async fn run(scenario: Scenario, options: &Options) -> Result<bool> {
         good &= match scenario {
             Scenario::Pairs => pairs::pairs(options).await,
             Scenario::Fanout => fanout::fanout(options).await,
+            Scenario::Ackgroup => ackgroup::ackgroup(options).await,
             Scenario::Open => open::open(options).await,
             Scenario::W1 => pairs::w1(options).await,
             Scenario::W2 => open::w2(options).await,
+            Scenario::W3 => w3::w3(options).await,
             _ => Ok(true),
         }?;
     }

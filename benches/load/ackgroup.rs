@@ -1,0 +1,195 @@
+//! One message at a time into a group: the sender's ack, and the time until the last member has it.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use tokio::task::spawn_blocking;
+
+use crate::client::Fleet;
+use crate::machine::{Event, Faults};
+use crate::meter::{Meter, latencies, record};
+use crate::options::Options;
+use crate::probe::{PATIENCE, Probe};
+use crate::report::{Goal, Outcome, compare};
+use crate::target::{Place, Running, Subject};
+use crate::{Result, body, group};
+
+/// Pause after everybody has a message: the members' acks come within 100 ms, so some of them
+/// meet the next message, as they would in life.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Messages before measuring.
+const WARMUP: u32 = 5;
+/// What follows a group's size in the name of the row that has a goal.
+const ACK: &str = "members: ack";
+
+/// The measure: 200 messages into a group of 100 and into one of 5,000.
+pub(crate) async fn ackgroup(options: &Options) -> Result<bool> {
+    let groups = if options.groups.is_empty() {
+        vec![100, 5000]
+    } else {
+        options.groups.clone()
+    };
+    let count = if options.quick { 20 } else { 200 };
+    let size = options.size;
+    let title = format!("ackgroup: {count} messages, one at a time, {size} bytes");
+    let goal = Goal {
+        row: RATIO.to_owned(),
+        at_most: 2.0,
+        of_relay: false,
+    };
+    let subjects = [Subject::Relay, Subject::Server];
+    compare(
+        options,
+        &title,
+        (3, &subjects, size),
+        &[goal],
+        async |running| {
+            let mut outcome = Outcome::default();
+            for members in &groups {
+                one_at_a_time(running, (*members).max(2), count, &mut outcome).await?;
+            }
+            compare_sizes(&groups, &mut outcome);
+            Ok(outcome)
+        },
+    )
+    .await
+}
+
+const RATIO: &str = "ack p50, largest group ÷ smallest";
+
+fn compare_sizes(groups: &[u32], outcome: &mut Outcome) {
+    for quantile in ["p50", "p99"] {
+        let of = |size: Option<&u32>| {
+            let name = format!("{} {ACK} {quantile}, ms", size?);
+            outcome
+                .figures
+                .iter()
+                .find(|(row, _)| *row == name)
+                .map(|(_, value)| *value)
+        };
+        if let (Some(small), Some(large)) = (of(groups.first()), of(groups.last()))
+            && small > 0.0
+        {
+            let row = format!("ack {quantile}, largest group ÷ smallest");
+            outcome.figure(row, large / small);
+        }
+    }
+}
+
+/// Sends `count` messages into a new group of `members`, each when everybody has the one before.
+pub(crate) async fn one_at_a_time(
+    running: &Running,
+    members: u32,
+    count: u32,
+    outcome: &mut Outcome,
+) -> Result<()> {
+    let place = &running.place;
+    let conv = group::create(place, members).await?;
+    let mut fleet = Fleet::default();
+    let arrived = Arc::new(AtomicU64::new(0));
+    let last_at = Arc::new(AtomicU64::new(0));
+    let seen = Rc::new(Cell::new(0));
+    for opened in group::enter(place, 1..members, &conv).await? {
+        let (arrived, last_at, seen) =
+            (Arc::clone(&arrived), Arc::clone(&last_at), Rc::clone(&seen));
+        fleet.drive(opened, move |machine, event| {
+            if let Event::Message(_) = event {
+                seen.set(seen.get() + 1);
+                last_at.store(machine.now, Ordering::Relaxed);
+                arrived.store(seen.get(), Ordering::Release);
+            }
+        });
+    }
+    fleet.tick();
+    let sender = Sender {
+        place: place.clone(),
+        conv,
+        others: u64::from(members - 1),
+        count,
+    };
+    let meter = Meter::start(running)?;
+    let times = spawn_blocking(move || sender.run(&arrived, &last_at)).await??;
+    let span = meter.stop(running)?;
+    let messages = f64::from(count + WARMUP);
+    outcome.quantiles(&format!("{members} {ACK}"), &times.ack, &[50.0, 99.0]);
+    outcome.quantiles(
+        &format!("{members} members: to the last"),
+        &times.last,
+        &[50.0, 99.0],
+    );
+    let cpu = span.server_us / messages / f64::from(members);
+    outcome.figure(
+        format!("{members} members: server CPU, µs per delivery"),
+        cpu,
+    );
+    outcome.faults.add(&fleet.faults());
+    outcome.faults.add(&times.faults);
+    Ok(())
+}
+
+struct Sender {
+    place: Place,
+    conv: String,
+    others: u64,
+    count: u32,
+}
+
+struct Times {
+    ack: Histogram<u64>,
+    last: Histogram<u64>,
+    faults: Faults,
+}
+
+impl Sender {
+    fn run(&self, arrived: &AtomicU64, last_at: &AtomicU64) -> Result<Times> {
+        let mut times = Times {
+            ack: latencies()?,
+            last: latencies()?,
+            faults: Faults::default(),
+        };
+        let mut probe = Probe::open(&self.place, 0)?;
+        probe.machine.aim_at_conv(&self.conv);
+        for number in 0..u64::from(WARMUP + self.count) {
+            let at = body::now();
+            probe.machine.send(at);
+            let mut acked = 0;
+            probe.until(PATIENCE, |machine, event| {
+                if let Event::Sent { .. } = event {
+                    acked = machine.now;
+                }
+                acked > 0
+            })?;
+            let due = (number + 1) * self.others;
+            if !self.all_have_it(&mut probe, arrived, due)? {
+                times.faults.lost += due.saturating_sub(arrived.load(Ordering::Acquire));
+                break;
+            }
+            if number >= u64::from(WARMUP) {
+                record(&mut times.ack, acked - at);
+                record(
+                    &mut times.last,
+                    last_at.load(Ordering::Relaxed).saturating_sub(at),
+                );
+            }
+            probe.step(PAUSE, &mut |_, _| {})?;
+        }
+        times.faults.add(&probe.machine.faults);
+        Ok(times)
+    }
+
+    fn all_have_it(&self, probe: &mut Probe, arrived: &AtomicU64, due: u64) -> Result<bool> {
+        let deadline = Instant::now() + PATIENCE;
+        while arrived.load(Ordering::Acquire) < due {
+            if Instant::now() > deadline {
+                return Ok(false);
+            }
+            probe.step(Duration::from_millis(2), &mut |_, _| {})?;
+        }
+        probe.machine.handle_tick();
+        Ok(true)
+    }
+}

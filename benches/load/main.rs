@@ -9,6 +9,7 @@ mod body;
 mod client;
 mod fanout;
 mod group;
+mod idle;
 mod json;
 mod machine;
 mod meter;
@@ -23,6 +24,7 @@ mod relay_hub;
 mod report;
 mod target;
 mod w3;
+mod w4;
 mod wire;
 
 use std::process::{Command, ExitCode};
@@ -110,14 +112,16 @@ fn prepare(options: &Options) -> Result<()> {
 
 async fn run(scenario: Scenario, options: &Options) -> Result<bool> {
     /// Every measure, in the order in which `all` takes them.
-    const ALL: [Scenario; 7] = [
+    const ALL: [Scenario; 9] = [
         Scenario::Pairs,
         Scenario::Fanout,
         Scenario::Ackgroup,
+        Scenario::Idle,
         Scenario::Open,
         Scenario::W1,
         Scenario::W2,
         Scenario::W3,
+        Scenario::W4,
     ];
     let chosen = [scenario];
     let mut good = true;
@@ -130,10 +134,12 @@ async fn run(scenario: Scenario, options: &Options) -> Result<bool> {
             Scenario::Pairs => pairs::pairs(options).await,
             Scenario::Fanout => fanout::fanout(options).await,
             Scenario::Ackgroup => ackgroup::ackgroup(options).await,
+            Scenario::Idle => idle::idle(options).await,
             Scenario::Open => open::open(options).await,
             Scenario::W1 => pairs::w1(options).await,
             Scenario::W2 => open::w2(options).await,
             Scenario::W3 => w3::w3(options).await,
+            Scenario::W4 => w4::w4(options).await,
             _ => Ok(true),
         }?;
     }

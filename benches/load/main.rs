@@ -6,6 +6,7 @@
 
 mod ackgroup;
 mod body;
+mod catchup;
 mod client;
 mod fanout;
 mod group;
@@ -112,16 +113,18 @@ fn prepare(options: &Options) -> Result<()> {
 
 async fn run(scenario: Scenario, options: &Options) -> Result<bool> {
     /// Every measure, in the order in which `all` takes them.
-    const ALL: [Scenario; 9] = [
+    const ALL: [Scenario; 11] = [
         Scenario::Pairs,
         Scenario::Fanout,
         Scenario::Ackgroup,
         Scenario::Idle,
+        Scenario::Catchup,
         Scenario::Open,
         Scenario::W1,
         Scenario::W2,
         Scenario::W3,
         Scenario::W4,
+        Scenario::W5,
     ];
     let chosen = [scenario];
     let mut good = true;
@@ -135,12 +138,14 @@ async fn run(scenario: Scenario, options: &Options) -> Result<bool> {
             Scenario::Fanout => fanout::fanout(options).await,
             Scenario::Ackgroup => ackgroup::ackgroup(options).await,
             Scenario::Idle => idle::idle(options).await,
+            Scenario::Catchup => catchup::catchup(options).await,
             Scenario::Open => open::open(options).await,
             Scenario::W1 => pairs::w1(options).await,
             Scenario::W2 => open::w2(options).await,
             Scenario::W3 => w3::w3(options).await,
             Scenario::W4 => w4::w4(options).await,
-            _ => Ok(true),
+            Scenario::W5 => catchup::w5(options).await,
+            Scenario::All | Scenario::Relay => Ok(true),
         }?;
     }
     Ok(good)

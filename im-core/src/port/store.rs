@@ -42,7 +42,7 @@ pub enum Write {
     /// Moves a member's cursors, never backwards, never beyond the head; of one who is no member
     /// nothing happens.
     Cursor(CursorMove),
-    /// One user blocks another, or no longer.
+    /// One user blocks another, or no longer. Needs no conversation.
     Block {
         /// Who blocks.
         user: UserId,
@@ -52,7 +52,7 @@ pub enum Write {
         on: bool,
     },
     /// Keeps a record until it expires. A record that is there (and not expired) rejects the
-    /// commit with [`Rejected::Done`].
+    /// commit with [`Rejected::Done`], before `expect_version` is looked at. Needs no conversation.
     Record(Record),
 }
 
@@ -82,14 +82,15 @@ pub struct MemberChange {
 /// What happens to a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberOp {
-    /// They become a member (again).
+    /// They become a member (again): their cursors and a mute outlive a leaving.
     Add {
         /// With this role.
         role: Role,
         /// What they see.
         first: FirstSeq,
     },
-    /// They are no member from the commit's last entry on, the last that they may see.
+    /// They are no member from the commit's last entry on, the last that they may see. This and
+    /// what follows do nothing to one who is no member.
     Remove,
     /// Another role.
     Role(Role),
@@ -183,7 +184,7 @@ pub enum Rejected {
     /// A record of that key is there: this is its value.
     #[error("done before")]
     Done(String),
-    /// The conversation does not exist.
+    /// The conversation does not exist, and an entry, a member or a title was to be written.
     #[error("no such conversation")]
     NotFound,
     /// The store failed. If [`PortError::is_retryable`], the commit may have taken place.
@@ -247,7 +248,8 @@ pub struct MembershipLine {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MembershipPage {
     /// The conversations that changed after the stamp asked: head, title, the user's own read
-    /// cursor or membership. A conversation stands here once, at its last change.
+    /// cursor or membership. A conversation stands here once, at its last change; for one who
+    /// left it, that is the leaving.
     pub lines: Vec<MembershipLine>,
     /// Everything of this user up to this stamp has been given. Never covers a change that was
     /// not visible when it was read.

@@ -1,0 +1,56 @@
+//! Reads of one log.
+
+use im_core::model::{ConversationId, Entry};
+use im_core::port::LogQuery;
+
+use super::state::{Log, State};
+
+impl State {
+    pub(super) fn log(&self, conv: &ConversationId, query: &LogQuery) -> Vec<Entry> {
+        self.convs
+            .get(conv)
+            .map_or_else(Vec::new, |log| log.read(query))
+    }
+}
+
+impl Log {
+    fn read(&self, query: &LogQuery) -> Vec<Entry> {
+        match query {
+            LogQuery::After { seq, limit, bytes } => {
+                let from = self.place(seq.0);
+                take(self.entries[from..].iter(), *limit, *bytes)
+            }
+            LogQuery::Before { seq, limit, bytes } => {
+                let to = self.place(seq.0.saturating_sub(1));
+                let mut found = take(self.entries[..to].iter().rev(), *limit, *bytes);
+                found.reverse();
+                found
+            }
+            LogQuery::Sent { sender, cm_id } => {
+                let seq = self.sent.get(&(sender.clone(), cm_id.clone()));
+                let entry = seq.and_then(|seq| self.entries.get(seq.0 as usize - 1));
+                entry.cloned().into_iter().collect()
+            }
+        }
+    }
+
+    /// How many entries stand up to a place.
+    fn place(&self, seq: u64) -> usize {
+        (seq.min(self.entries.len() as u64)) as usize
+    }
+}
+
+/// The first entries of an order, at most so many and so many bytes of bodies, but one at least.
+fn take<'a>(entries: impl Iterator<Item = &'a Entry>, limit: usize, bytes: usize) -> Vec<Entry> {
+    let mut left = bytes;
+    let mut found: Vec<Entry> = Vec::new();
+    for entry in entries.take(limit) {
+        let size = entry.body.json().len();
+        if size > left && !found.is_empty() {
+            break;
+        }
+        left = left.saturating_sub(size);
+        found.push(entry.clone());
+    }
+    found
+}

@@ -1,0 +1,189 @@
+//! What a [`MemoryStore`](super::MemoryStore) holds, and how it is read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use im_core::model::{
+    CmId, Conversation, ConversationId, Entry, Family, Member, Seq, Stamp, Timestamp, UserId,
+};
+use im_core::port::{
+    Changed, ChangedConversation, MembershipLine, MembershipPage, Record, RecordKey, View,
+};
+
+/// Where counting *say* entries for `unread` ends.
+const UNREAD_MAX: usize = 999;
+
+/// Everything; ordered maps, so that a run repeats exactly.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) convs: BTreeMap<ConversationId, Log>,
+    /// Which conversations a user is or was in.
+    pub(super) lists: BTreeMap<UserId, BTreeSet<ConversationId>>,
+    /// Conversations in the order of their last change.
+    pub(super) changes: BTreeMap<Stamp, ConversationId>,
+    pub(super) records: BTreeMap<RecordKey, Record>,
+    /// The last stamp given.
+    pub(super) stamp: Stamp,
+    /// The last number that [`Store::enter`](im_core::port::Store::enter) gave.
+    pub(super) entered: u64,
+}
+
+/// One conversation.
+#[derive(Debug)]
+pub(super) struct Log {
+    /// Its `head` and `member_count` are kept right by each commit.
+    pub(super) conversation: Conversation,
+    /// The entry of seq n is at n − 1.
+    pub(super) entries: Vec<Entry>,
+    pub(super) members: BTreeMap<UserId, Row>,
+    pub(super) sent: BTreeMap<(UserId, CmId), Seq>,
+    /// Its last change of head, title or members.
+    pub(super) stamp: Stamp,
+}
+
+/// One member of a conversation, also after they left.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) member: Member,
+    /// Their last change of membership or read cursor.
+    pub(super) stamp: Stamp,
+}
+
+impl State {
+    pub(super) fn view(&self, conv: &ConversationId, users: &[UserId]) -> Option<View> {
+        let log = self.convs.get(conv)?;
+        let rows = users.iter().filter_map(|user| log.members.get(user));
+        Some(View {
+            conversation: log.conversation.clone(),
+            members: rows.map(|row| row.member.clone()).collect(),
+        })
+    }
+
+    pub(super) fn members(
+        &self,
+        conv: &ConversationId,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Vec<Member> {
+        let rows = self.convs.get(conv).map(|log| log.members.values());
+        rows.into_iter()
+            .flatten()
+            .map(|row| &row.member)
+            .filter(|member| member.is_in() && after.is_none_or(|after| member.user > *after))
+            .take(limit)
+            .cloned()
+            .collect()
+    }
+
+    pub(super) fn memberships(
+        &self,
+        user: &UserId,
+        since: Stamp,
+        limit: usize,
+        detail: bool,
+    ) -> MembershipPage {
+        let mut found: Vec<(Stamp, &Log, &Row)> = self
+            .lists
+            .get(user)
+            .into_iter()
+            .flatten()
+            .filter_map(|conv| {
+                let log = self.convs.get(conv)?;
+                let row = log.members.get(user)?;
+                Some((log.changed_for(row), log, row))
+            })
+            .filter(|(stamp, ..)| *stamp > since)
+            .collect();
+        found.sort_by_key(|(stamp, ..)| *stamp);
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let last = found.last().map(|(stamp, ..)| *stamp);
+        MembershipPage {
+            lines: found
+                .into_iter()
+                .map(|(_, log, row)| log.line(row, detail))
+                .collect(),
+            stamp: if more {
+                last.unwrap_or(since)
+            } else {
+                self.stamp
+            },
+            more,
+        }
+    }
+
+    pub(super) fn changed(&self, since: Stamp, limit: usize) -> Changed {
+        if limit == 0 || since >= self.stamp {
+            return Changed {
+                convs: Vec::new(),
+                stamp: self.stamp,
+                more: false,
+            };
+        }
+        let mut found = self.changes.range(Stamp(since.0 + 1)..);
+        let mut stamp = since;
+        let mut convs = Vec::new();
+        for (at, conv) in found.by_ref().take(limit) {
+            stamp = *at;
+            convs.push(ChangedConversation {
+                conv: conv.clone(),
+                head: self
+                    .convs
+                    .get(conv)
+                    .map_or(Seq(0), |log| log.conversation.head),
+            });
+        }
+        let more = found.next().is_some();
+        Changed {
+            convs,
+            stamp: if more { stamp } else { self.stamp },
+            more,
+        }
+    }
+
+    pub(super) fn record(&self, key: &RecordKey, now: Timestamp) -> Option<&Record> {
+        self.records.get(key).filter(|it| it.expires_at > now)
+    }
+}
+
+impl Log {
+    /// When this conversation last changed in that member's list. One who has left hears of
+    /// their leaving, and of nothing that happens later.
+    fn changed_for(&self, row: &Row) -> Stamp {
+        if row.member.is_in() {
+            row.stamp.max(self.stamp)
+        } else {
+            row.stamp
+        }
+    }
+
+    fn line(&self, row: &Row, detail: bool) -> MembershipLine {
+        let member = &row.member;
+        let visible = if detail {
+            self.visible(member)
+        } else {
+            &[] as &[Entry]
+        };
+        let unread = visible
+            .iter()
+            .filter(|entry| {
+                entry.seq > member.read
+                    && entry.from != member.user
+                    && entry.body.kind().family() == Family::Say
+            })
+            .take(UNREAD_MAX)
+            .count();
+        MembershipLine {
+            conversation: self.conversation.clone(),
+            member: member.clone(),
+            unread: unread as u32,
+            last: visible.last().cloned(),
+        }
+    }
+
+    /// The entries that a member may see.
+    fn visible(&self, member: &Member) -> &[Entry] {
+        let to = member.left_seq.unwrap_or(self.conversation.head).0 as usize;
+        let from = member.first_seq.0.saturating_sub(1) as usize;
+        self.entries.get(from..to).unwrap_or_default()
+    }
+}

@@ -1,0 +1,106 @@
+//! The store in memory.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use im_core::model::{ConversationId, Entry, Member, NodeId, Stamp, Timestamp, UserId};
+use im_core::port::{
+    Changed, Clock, Commit, Committed, LogQuery, MembershipPage, PortError, RecordKey, Rejected,
+    Store, View,
+};
+use parking_lot::Mutex;
+
+use super::state::State;
+
+/// A [`Store`] in memory: the whole contract, nothing kept after it is dropped. Every call is done
+/// when it returns (no `await` inside), and the same calls give the same answers.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    state: Mutex<State>,
+    /// Ends records; `None` for the system's time.
+    clock: Option<Arc<dyn Clock>>,
+}
+
+impl MemoryStore {
+    /// An empty store, by the system's time.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty store whose records end by that clock.
+    #[must_use]
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            state: Mutex::default(),
+            clock: Some(clock),
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        if let Some(clock) = &self.clock {
+            return clock.timestamp();
+        }
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        Timestamp(since.map_or(0, |since| since.as_millis() as i64))
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn commit(&self, batch: &[Commit]) -> Vec<Result<Committed, Rejected>> {
+        let now = self.now();
+        let mut state = self.state.lock();
+        batch
+            .iter()
+            .map(|commit| state.apply(commit, now))
+            .collect()
+    }
+
+    async fn view(
+        &self,
+        conv: &ConversationId,
+        users: &[UserId],
+    ) -> Result<Option<View>, PortError> {
+        Ok(self.state.lock().view(conv, users))
+    }
+
+    async fn members(
+        &self,
+        conv: &ConversationId,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Vec<Member>, PortError> {
+        Ok(self.state.lock().members(conv, after, limit))
+    }
+
+    async fn log(&self, conv: &ConversationId, query: LogQuery) -> Result<Vec<Entry>, PortError> {
+        Ok(self.state.lock().log(conv, &query))
+    }
+
+    async fn memberships(
+        &self,
+        user: &UserId,
+        since: Stamp,
+        limit: usize,
+        detail: bool,
+    ) -> Result<MembershipPage, PortError> {
+        Ok(self.state.lock().memberships(user, since, limit, detail))
+    }
+
+    async fn changed(&self, since: Stamp, limit: usize) -> Result<Changed, PortError> {
+        Ok(self.state.lock().changed(since, limit))
+    }
+
+    async fn record(&self, key: &RecordKey, now: Timestamp) -> Result<Option<String>, PortError> {
+        let state = self.state.lock();
+        Ok(state.record(key, now).map(|record| record.value.clone()))
+    }
+
+    async fn enter(&self, _: &NodeId) -> Result<u64, PortError> {
+        let mut state = self.state.lock();
+        state.entered += 1;
+        Ok(state.entered)
+    }
+}

@@ -1,5 +1,9 @@
 //! The proof kit of imkit.
 //!
-//! - [`memory`]: adapters that live in memory, exact and repeatable.
+//! - [`suite`]: a conformance suite for each port of [`im_core::port`]. An adapter of yours passes
+//!   it with one line in its tests, e.g. [`store_suite!`].
+//! - [`memory`]: adapters that live in memory, exact and repeatable, and wrappers that fail when
+//!   they are told to.
 
 pub mod memory;
+pub mod suite;

@@ -1,1 +1,33 @@
-//! placeholder
+//! The tokio shell of imkit: it drives the machines of `im-core` over the ports.
+//!
+//! A [`Node`] is built on a [`Store`](im_core::port::Store) and an
+//! [`Authenticator`](im_core::port::Authenticator); a transport gives it connections
+//! ([`Node::connect`]), the host program calls its [`Service`].
+//!
+//! The path of a message: [`Connection::handle_frame`] decides (`service`), queues a commit in a
+//! lane (`appender`), the lane commits a batch and hands what was appended to the rooms
+//! (`dispatch`, `rooms`), which push it to the connections (`link`), and the sender gets `sent`.
+
+mod appender;
+mod clock;
+mod connection;
+mod cursors;
+mod dispatch;
+mod hub;
+mod ids;
+mod link;
+pub mod local;
+mod node;
+mod outgoing;
+mod presence;
+mod rooms;
+mod router;
+mod service;
+mod settings;
+
+pub use clock::TokioClock;
+pub use connection::Connection;
+pub use node::{Node, NodeBuilder, StartError};
+pub use outgoing::Output;
+pub use service::{METHODS, Method, Route, Service, Verb};
+pub use settings::{Settings, SettingsError};

@@ -38,7 +38,8 @@ pub enum RoomEvent {
     Joined(Vec<UserId>),
     /// The next entry: send it to the recipients.
     Push(Arc<Entry>),
-    /// This user is no member any more; the entry before was their last.
+    /// This user is no member any more and no recipient; the entry before was their last. (So a
+    /// shell that gathers entries sends them before it polls on after a `member` entry.)
     Left(UserId),
 }
 
@@ -132,6 +133,11 @@ impl<H> Room<H> {
             .values()
             .filter(move |here| here.after < seq)
             .map(|here| &here.handle)
+    }
+
+    /// Everybody who gets entries, with the place above which they do.
+    pub fn recipients_after(&self) -> impl Iterator<Item = (&H, Seq)> {
+        self.here.values().map(|here| (&here.handle, here.after))
     }
 
     /// The entries above `after` up to the head, if all of them are still at hand.

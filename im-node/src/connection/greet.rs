@@ -1,0 +1,282 @@
+//! Hello and goodbye: a user's first connection joins the rooms of their conversations, the last
+//! one leaves them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use im_core::frame::{CloseCode, ErrorCode, Failure, Hello, ServerFrame, Welcome};
+use im_core::model::{ConnectionId, DeviceId, Stamp, UserId};
+use im_core::port::{
+    AuthError, Identity, MembershipLine, MembershipPage, PortError, Route, Standing,
+};
+use parking_lot::Mutex;
+
+use super::Stage;
+use crate::appender::port_failure;
+use crate::dispatch::{enter, leave};
+use crate::hub::{Gate, LocalUser};
+use crate::link::Link;
+use crate::node::Inner;
+use crate::router::BusMessage;
+
+/// Conversations joined per read.
+const JOIN_PAGE: usize = 500;
+/// Reads of a user's list until it holds still; then the sweep does the rest.
+const JOIN_READS_MAX: u32 = 1_000;
+
+impl Inner {
+    /// A connection said hello.
+    pub(super) async fn greet(
+        self: Arc<Self>,
+        link: Arc<Link>,
+        stage: Arc<Mutex<Stage>>,
+        identity: Option<Identity>,
+        hello: Hello,
+    ) {
+        let since = hello.since.clone();
+        match self.try_greet(&link, identity, hello).await {
+            Ok((local, welcome)) => {
+                *stage.lock() = Stage::Open {
+                    local: Arc::clone(&local),
+                };
+                link.open(welcome);
+                if let Some(since) = since {
+                    self.sync_unasked(&link, &local.id, &since).await;
+                }
+            }
+            Err(Refused::Close(code)) => {
+                if code == CloseCode::Banned {
+                    link.open_and_bye(code);
+                } else {
+                    link.close(code);
+                }
+            }
+            Err(Refused::Fail(failure)) => {
+                link.refuse("hello", None, None, failure);
+                link.open_and_bye(CloseCode::GoingAway);
+            }
+        }
+    }
+
+    async fn try_greet(
+        self: &Arc<Self>,
+        link: &Arc<Link>,
+        identity: Option<Identity>,
+        hello: Hello,
+    ) -> Result<(Arc<LocalUser>, ServerFrame), Refused> {
+        let now = self.clock.timestamp();
+        let identity = match (identity, hello.token) {
+            (Some(identity), None) => identity,
+            (None, Some(token)) => self.auth.authenticate(&token, now).await?,
+            // Two tokens, or none.
+            _ => return Err(Refused::Close(CloseCode::Unauthenticated)),
+        };
+        if self.standing(&identity.user).await? != Standing::Active {
+            return Err(Refused::Close(CloseCode::Banned));
+        }
+        link.expires_ms
+            .store(identity.expires_at.0, Ordering::Relaxed);
+        link.set_who(identity.user.clone(), hello.device.clone());
+        let local = self.hub.attach(&identity.user, link);
+        let mut gate = local.gate.lock().await;
+        if !gate.joined {
+            self.join_all(&local, &mut gate).await?;
+            self.show_presence(&identity.user, true);
+        }
+        drop(gate);
+        self.hub
+            .replace(&identity.user, &hello.device, Some(link.id));
+        self.register(&identity.user, &hello.device, link.id).await;
+        let settings = &self.settings;
+        let welcome = ServerFrame::Welcome(Welcome {
+            user: identity.user,
+            device: hello.device,
+            conn: format!("{}-{}", settings.node, link.id),
+            node: settings.node.as_str().to_owned(),
+            now: self.clock.timestamp(),
+            expires_at: identity.expires_at,
+            heartbeat_ms: u64::try_from(settings.heartbeat.as_millis()).unwrap_or(u64::MAX),
+            limits: settings.limits,
+        });
+        Ok((local, welcome))
+    }
+
+    /// What the embedder says of a user; without a directory everybody is in good standing.
+    pub(crate) async fn standing(&self, user: &UserId) -> Result<Standing, PortError> {
+        let Some(directory) = &self.directory else {
+            return Ok(Standing::Active);
+        };
+        let standing = directory.standing(std::slice::from_ref(user)).await?;
+        Ok(standing.first().copied().unwrap_or(Standing::Unknown))
+    }
+
+    /// Joins every conversation of a user. The user is registered already; then the list is read
+    /// until it holds still, so that nothing committed in between is missed.
+    async fn join_all(
+        self: &Arc<Self>,
+        local: &Arc<LocalUser>,
+        gate: &mut Gate,
+    ) -> Result<(), PortError> {
+        let mut stamp = Stamp(0);
+        for _ in 0..JOIN_READS_MAX {
+            let MembershipPage {
+                lines,
+                stamp: next,
+                more,
+            } = self
+                .store
+                .memberships(&local.id, stamp, JOIN_PAGE, false)
+                .await?;
+            let still = lines.is_empty() && !more;
+            for line in lines {
+                self.join_line(local, line).await?;
+            }
+            stamp = next;
+            if still {
+                break;
+            }
+        }
+        gate.joined = true;
+        Ok(())
+    }
+
+    async fn join_line(
+        self: &Arc<Self>,
+        local: &Arc<LocalUser>,
+        line: MembershipLine,
+    ) -> Result<(), PortError> {
+        let MembershipLine {
+            mut conversation,
+            mut member,
+            ..
+        } = line;
+        let conv = conversation.id.clone();
+        loop {
+            let mut stale = false;
+            let room = self.open_room(&conv, |room, state| {
+                if !member.is_in() {
+                    if state
+                        .version()
+                        .is_none_or(|known| known <= conversation.version)
+                    {
+                        leave(room, state, local);
+                    }
+                    return;
+                }
+                if state.machine.get(&local.id).is_some() {
+                    return state.machine.handle_head(conversation.head);
+                }
+                stale = state
+                    .version()
+                    .is_some_and(|known| known > conversation.version);
+                if !stale {
+                    state.learn(&conversation);
+                    enter(room, state, local, member.clone(), conversation.head);
+                }
+            });
+            self.drain(&room, room.state.lock());
+            if !stale {
+                return Ok(());
+            }
+            // The room has seen members change that this line has not: read again.
+            let users = [local.id.clone()];
+            let Some(view) = self.store.view(&conv, &users).await? else {
+                return Ok(());
+            };
+            let Some(fresh) = view.members.into_iter().next() else {
+                return Ok(());
+            };
+            (conversation, member) = (view.conversation, fresh);
+        }
+    }
+
+    /// Writes a connection into the registry; the device's earlier connection ends.
+    pub(crate) async fn register(
+        self: &Arc<Self>,
+        user: &UserId,
+        device: &DeviceId,
+        conn: ConnectionId,
+    ) {
+        let route = Route {
+            user: user.clone(),
+            device: device.clone(),
+            node: self.settings.node.clone(),
+            epoch: self.lease.load(Ordering::Acquire),
+            conn,
+        };
+        match self.registry.put(route).await {
+            Ok(Some(old)) if old.node != self.settings.node => {
+                let (user, device) = (user.clone(), device.clone());
+                self.publish(&Some(BusMessage::Replaced {
+                    user,
+                    device,
+                    conn: old.conn,
+                }));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "a connection could not be registered"),
+        }
+    }
+
+    /// A connection ended.
+    pub(super) async fn part(self: &Arc<Self>, link: &Arc<Link>) {
+        let Some((user, device)) = link.who() else {
+            return;
+        };
+        let route = Route {
+            user: user.clone(),
+            device: device.clone(),
+            node: self.settings.node.clone(),
+            epoch: self.lease.load(Ordering::Acquire),
+            conn: link.id,
+        };
+        if let Some(local) = self.hub.get(user)
+            && self.hub.detach(&local, link)
+        {
+            let mut gate = local.gate.lock().await;
+            if self.hub.forget(&local) {
+                gate.joined = false;
+                self.leave_all(&local);
+                self.show_presence(user, false);
+            }
+        }
+        if let Err(error) = self.registry.remove(&route).await {
+            tracing::debug!(%error, "a route stays until the lease ends");
+        }
+    }
+
+    fn leave_all(&self, local: &Arc<LocalUser>) {
+        let rooms: Vec<_> = local.rooms.lock().values().cloned().collect();
+        for room in rooms {
+            leave(&room, &mut room.state.lock(), local);
+            self.rooms.close_if_empty(&room);
+        }
+    }
+}
+
+enum Refused {
+    Close(CloseCode),
+    Fail(Failure),
+}
+
+impl From<AuthError> for Refused {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Invalid(why) => {
+                tracing::debug!(%why, "a token was refused");
+                Self::Close(CloseCode::Unauthenticated)
+            }
+            AuthError::Unavailable => Self::Fail(Failure::retry(
+                ErrorCode::Unavailable,
+                "the token can't be checked now",
+                1_000,
+            )),
+        }
+    }
+}
+
+impl From<PortError> for Refused {
+    fn from(error: PortError) -> Self {
+        Self::Fail(port_failure(&error))
+    }
+}

@@ -1,0 +1,405 @@
+//! From a commit, the bus or the sweep to the rooms, and from the rooms to the connections.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use im_core::frame::{ConvLine, ServerFrame};
+use im_core::machine::{RoomEvent, RoomRead};
+use im_core::model::{
+    Conversation, ConversationId, Entry, Epoch, Kind, Member, Role, Seq, UserId, Value,
+};
+use im_core::port::{Commit, Committed, LogQuery, NewConversation, Rejected, Write};
+use im_core::rule::{MemberEvent, MemberEventOp};
+use parking_lot::MutexGuard;
+
+use crate::appender::entries;
+use crate::hub::LocalUser;
+use crate::node::Inner;
+use crate::outgoing::OutEntry;
+use crate::rooms::{LiveRoom, RoomState};
+
+/// How often a join is tried again because the members changed while it read them.
+const JOIN_TRIES_MAX: u32 = 10;
+
+/// News of one conversation: what was appended, and how it began if it is new.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    pub(crate) created: Option<NewConversation>,
+    pub(crate) entries: Vec<Arc<Entry>>,
+}
+
+impl Inner {
+    /// What a batch did reaches the rooms here and, as a hint, the other nodes.
+    pub(crate) fn dispatch(
+        self: &Arc<Self>,
+        commits: &[Commit],
+        results: &[Result<Committed, Rejected>],
+    ) {
+        let mut news: BTreeMap<&ConversationId, News> = BTreeMap::new();
+        for (commit, result) in commits.iter().zip(results) {
+            let Ok(committed) = result else { continue };
+            let appended = entries(commit, committed).map(Arc::new);
+            let made = if committed.created {
+                created(commit)
+            } else {
+                None
+            };
+            if made.is_none() && committed.appended.iter().all(|appended| appended.dup) {
+                continue;
+            }
+            let of = news.entry(&commit.conv).or_default();
+            of.entries.extend(appended);
+            of.created = of.created.take().or(made);
+        }
+        for (conv, news) in news {
+            metrics::counter!("im_entries_total").increment(news.entries.len() as u64);
+            self.publish_news(conv, &news);
+            self.deliver(conv, news);
+        }
+    }
+
+    /// News from wherever: own commits, or another node's.
+    pub(crate) fn deliver(self: &Arc<Self>, conv: &ConversationId, news: News) {
+        if let Some(made) = &news.created {
+            self.deliver_created(conv, made);
+        }
+        match self.rooms.get(conv) {
+            Some(room) => {
+                let mut state = room.state.lock();
+                for entry in news.entries {
+                    state.machine.handle_entry(entry);
+                }
+                self.drain(&room, state);
+            }
+            None => self.welcome_added(conv, &news.entries),
+        }
+    }
+
+    /// A conversation begins: its members that are connected here get its line, then its entries.
+    fn deliver_created(self: &Arc<Self>, conv: &ConversationId, made: &NewConversation) {
+        let here = self.hub.among(made.members.iter().map(|(user, _)| user));
+        if here.is_empty() {
+            return;
+        }
+        let info = first_info(conv, made);
+        let room = self.open_room(conv, |room, state| {
+            let first = state.info.is_none();
+            if !first {
+                return;
+            }
+            state.learn(&info);
+            for (user, role) in &made.members {
+                let Some(local) = here.iter().find(|local| local.id == *user) else {
+                    continue;
+                };
+                let member = first_member(user, *role);
+                announce(local, &line(&info, &member));
+                enter(room, state, local, member, Seq(0));
+            }
+        });
+        self.drain(&room, room.state.lock());
+    }
+
+    /// Nobody of this conversation was here: somebody who is may just have been added.
+    fn welcome_added(self: &Arc<Self>, conv: &ConversationId, entries: &[Arc<Entry>]) {
+        for entry in entries {
+            let Some(event) = MemberEvent::of(&entry.body) else {
+                continue;
+            };
+            if matches!(event.op, MemberEventOp::Add | MemberEventOp::Join) {
+                self.join_later(conv, &event.users, entry.seq);
+            }
+        }
+    }
+
+    fn join_later(self: &Arc<Self>, conv: &ConversationId, users: &[UserId], first_push: Seq) {
+        for local in self.hub.among(users) {
+            let (inner, conv) = (Arc::clone(self), conv.clone());
+            self.spawn(async move { inner.join_new(&local, &conv, first_push).await });
+        }
+    }
+
+    /// Does what the room machine asks for, and lets go of the room.
+    pub(crate) fn drain(
+        self: &Arc<Self>,
+        room: &Arc<LiveRoom>,
+        mut state: MutexGuard<'_, RoomState>,
+    ) {
+        let mut run: Vec<Arc<OutEntry>> = Vec::new();
+        let mut joined = Vec::new();
+        while let Some(event) = state.machine.poll_event() {
+            match event {
+                RoomEvent::Push(entry) => {
+                    state.apply(&entry);
+                    let changes_members = entry.body.kind() == Kind::Member;
+                    run.push(Arc::new(OutEntry::new(entry)));
+                    if changes_members {
+                        self.push_run(room, &state, &mut run);
+                    }
+                }
+                RoomEvent::Joined(users) => {
+                    let seq = state.machine.head().unwrap_or_default().next();
+                    joined.push((users, seq));
+                }
+                RoomEvent::Left(user) => {
+                    state.members.remove(&user);
+                    if let Some(local) = self.hub.get(&user) {
+                        local.left(&room.conv, room.key);
+                    }
+                }
+            }
+        }
+        self.push_run(room, &state, &mut run);
+        let read = state.machine.poll_read();
+        drop(state);
+        for (users, seq) in joined {
+            self.join_later(&room.conv, &users, seq);
+        }
+        if let Some(read) = read {
+            let (inner, room) = (Arc::clone(self), Arc::clone(room));
+            self.spawn(async move { inner.read_for(&room, read).await });
+        }
+    }
+
+    fn push_run(&self, room: &LiveRoom, state: &RoomState, run: &mut Vec<Arc<OutEntry>>) {
+        if run.is_empty() {
+            return;
+        }
+        let now = self.clock.now();
+        let mut pushed = 0;
+        for (local, after) in state.machine.recipients_after() {
+            pushed += local.push_entries(now, room.known(state), after, run);
+        }
+        metrics::counter!("im_deliveries_total").increment(pushed);
+        run.clear();
+    }
+
+    async fn read_for(self: &Arc<Self>, room: &Arc<LiveRoom>, read: RoomRead) {
+        let failed = match read {
+            RoomRead::Head => match self.store.view(&room.conv, &[]).await {
+                Ok(Some(view)) => {
+                    let mut state = room.state.lock();
+                    state.learn(&view.conversation);
+                    return self.drain(room, state);
+                }
+                Ok(None) => return,
+                Err(error) => error,
+            },
+            RoomRead::After { seq, limit } => {
+                let query = LogQuery::After {
+                    seq,
+                    limit,
+                    bytes: self.settings.limits.page_bytes,
+                };
+                match self.store.log(&room.conv, query).await {
+                    Ok(entries) => {
+                        let mut state = room.state.lock();
+                        state
+                            .machine
+                            .handle_read(entries.into_iter().map(Arc::new).collect());
+                        return self.drain(room, state);
+                    }
+                    Err(error) => error,
+                }
+            }
+        };
+        tracing::warn!(error = %failed, "a room could not read its log");
+        room.state
+            .lock()
+            .machine
+            .handle_read_failed(self.clock.now());
+        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+        let mut state = room.state.lock();
+        state.machine.handle_timeout(self.clock.now());
+        self.drain(room, state);
+    }
+
+    /// A user who is connected here became a member: their line first, then what is pushed.
+    pub(crate) async fn join_new(
+        self: &Arc<Self>,
+        local: &Arc<LocalUser>,
+        conv: &ConversationId,
+        first_push: Seq,
+    ) {
+        let _gate = local.gate.lock().await;
+        for _ in 0..JOIN_TRIES_MAX {
+            let users = [local.id.clone()];
+            // When the store can't say, the sweep comes by again.
+            let Ok(Some(view)) = self.store.view(conv, &users).await else {
+                return;
+            };
+            let Some(member) = view.members.into_iter().find(Member::is_in) else {
+                return;
+            };
+            if local.is_gone() {
+                return;
+            }
+            let mut done = false;
+            let room = self.open_room(conv, |room, state| {
+                if state
+                    .version()
+                    .is_some_and(|known| known > view.conversation.version)
+                {
+                    return;
+                }
+                done = true;
+                if state.machine.get(&local.id).is_some() {
+                    return;
+                }
+                state.learn(&view.conversation);
+                self.join_with_recent(room, state, local, member.clone(), first_push);
+            });
+            if done {
+                return self.drain(&room, room.state.lock());
+            }
+        }
+        tracing::warn!("a member could not join their room: its members change too fast");
+    }
+
+    /// Joins so that `first_push` is the first entry pushed if the room still has it.
+    fn join_with_recent(
+        &self,
+        room: &Arc<LiveRoom>,
+        state: &mut RoomState,
+        local: &Arc<LocalUser>,
+        member: Member,
+        first_push: Seq,
+    ) {
+        let Some(info) = state.info.clone() else {
+            return;
+        };
+        let before = Seq(first_push.0.saturating_sub(1));
+        let head = state.machine.head().unwrap_or(info.head);
+        let recent = if before < head {
+            state.machine.recent(before, usize::MAX)
+        } else {
+            Some(Vec::new())
+        };
+        let (told, recent) = match recent {
+            Some(recent) => (before, recent),
+            None => (head, Vec::new()),
+        };
+        announce(
+            local,
+            &ConvLine {
+                last_seq: told,
+                ..line(&info, &member)
+            },
+        );
+        let run: Vec<_> = recent
+            .into_iter()
+            .map(|entry| Arc::new(OutEntry::new(entry)))
+            .collect();
+        let pushed = local.push_entries(self.clock.now(), room.known(state), told, &run);
+        metrics::counter!("im_deliveries_total").increment(pushed);
+        enter(room, state, local, member, head.max(told));
+    }
+
+    /// The room of a conversation, made when missing, under its lock.
+    pub(crate) fn open_room(
+        &self,
+        conv: &ConversationId,
+        with: impl FnOnce(&Arc<LiveRoom>, &mut RoomState),
+    ) -> Arc<LiveRoom> {
+        loop {
+            let room = self.rooms.get_or_make(conv);
+            let mut state = room.state.lock();
+            if state.closed {
+                continue;
+            }
+            with(&room, &mut state);
+            drop(state);
+            return room;
+        }
+    }
+}
+
+/// A member is here from now on.
+pub(crate) fn enter(
+    room: &Arc<LiveRoom>,
+    state: &mut RoomState,
+    local: &Arc<LocalUser>,
+    member: Member,
+    after: Seq,
+) {
+    state
+        .machine
+        .handle_join(local.id.clone(), Arc::clone(local), after);
+    state.members.insert(local.id.clone(), member);
+    local
+        .rooms
+        .lock()
+        .insert(room.conv.clone(), Arc::clone(room));
+    // Their last connection may have ended meanwhile, and its parting not have seen this room.
+    if local.is_gone() {
+        leave(room, state, local);
+    }
+}
+
+/// A user has no connection here any more.
+pub(crate) fn leave(room: &LiveRoom, state: &mut RoomState, local: &LocalUser) {
+    state.machine.handle_part(&local.id);
+    state.members.remove(&local.id);
+    local.rooms.lock().remove(&room.conv);
+}
+
+/// Tells a user's devices of a conversation that is new to them.
+fn announce(local: &LocalUser, line: &ConvLine) {
+    let event = Value::object([("kind", Value::from("conv")), ("line", line.to_value())]);
+    local.send(&ServerFrame::Event(event), None);
+}
+
+/// A user's line of a conversation. `unread` is the most that it can be: it counts every entry
+/// above the read cursor.
+fn line(info: &Conversation, member: &Member) -> ConvLine {
+    let seen = Seq(member.read.0.max(member.first_seq.0.saturating_sub(1)));
+    ConvLine {
+        conv: info.id.clone(),
+        kind: info.kind,
+        title: info.title.clone(),
+        epoch: info.epoch,
+        first_seq: member.first_seq,
+        last_seq: info.head,
+        read_seq: member.read,
+        unread: u32::try_from(info.head.0.saturating_sub(seen.0))
+            .unwrap_or(u32::MAX)
+            .min(999),
+        last: None,
+        left: false,
+    }
+}
+
+fn created(commit: &Commit) -> Option<NewConversation> {
+    commit.writes.iter().find_map(|write| match write {
+        Write::Create(made) => Some(made.clone()),
+        _ => None,
+    })
+}
+
+/// A conversation as it was before its first entry.
+fn first_info(conv: &ConversationId, made: &NewConversation) -> Conversation {
+    Conversation {
+        id: conv.clone(),
+        kind: made.kind,
+        title: made.title.clone(),
+        epoch: Epoch(1),
+        head: Seq(0),
+        version: Seq(0),
+        first_seq: Seq(1),
+        member_count: u32::try_from(made.members.len()).unwrap_or(u32::MAX),
+        hide_history: made.hide_history,
+    }
+}
+
+fn first_member(user: &UserId, role: Role) -> Member {
+    Member {
+        user: user.clone(),
+        role,
+        first_seq: Seq(1),
+        left_seq: None,
+        version: Seq(0),
+        muted_until: None,
+        delivered: Seq(0),
+        read: Seq(0),
+    }
+}

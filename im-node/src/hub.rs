@@ -1,0 +1,234 @@
+//! Who is connected to this node.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use im_core::frame::{CloseCode, ServerFrame};
+use im_core::machine::Bucket;
+use im_core::model::{ConnectionId, ConversationId, DeviceId, Seq, UserId};
+use parking_lot::Mutex;
+
+use crate::link::{Link, RoomRef};
+use crate::outgoing::OutEntry;
+use crate::rooms::LiveRoom;
+
+/// A user who is connected here, with every device.
+#[derive(Debug)]
+pub(crate) struct LocalUser {
+    pub(crate) id: UserId,
+    links: Mutex<Vec<Arc<Link>>>,
+    /// The rooms that hold this user.
+    pub(crate) rooms: Mutex<BTreeMap<ConversationId, Arc<LiveRoom>>>,
+    /// Greeting and parting of this user's connections happen one after the other.
+    pub(crate) gate: tokio::sync::Mutex<Gate>,
+}
+
+/// What the gate guards.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    /// The user's conversations have been joined.
+    pub(crate) joined: bool,
+}
+
+impl LocalUser {
+    /// The user's connections.
+    pub(crate) fn links(&self) -> Vec<Arc<Link>> {
+        self.links.lock().clone()
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.links.lock().is_empty()
+    }
+
+    /// Pushes the next entries of a room to every device.
+    pub(crate) fn push_entries(
+        &self,
+        now: Instant,
+        room: RoomRef<'_>,
+        after: Seq,
+        entries: &[Arc<OutEntry>],
+    ) -> u64 {
+        let links = self.links.lock();
+        links
+            .iter()
+            .map(|link| link.push_entries(now, room, after, entries))
+            .sum()
+    }
+
+    /// Sends a frame to every device but one.
+    pub(crate) fn send(&self, frame: &ServerFrame, but: Option<ConnectionId>) {
+        for link in self.links.lock().iter().filter(|link| Some(link.id) != but) {
+            link.send(frame.clone());
+        }
+    }
+
+    /// Sends a receipt to every device but one.
+    pub(crate) fn send_receipt(&self, receipt: &ServerFrame, but: Option<ConnectionId>) {
+        for link in self.links.lock().iter().filter(|link| Some(link.id) != but) {
+            link.send_receipt(receipt);
+        }
+    }
+
+    /// The user left a conversation.
+    pub(crate) fn left(&self, conv: &ConversationId, key: u64) {
+        self.rooms.lock().remove(conv);
+        for link in self.links.lock().iter() {
+            link.left(key);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Maps {
+    users: HashMap<UserId, Arc<LocalUser>>,
+    links: BTreeMap<ConnectionId, Arc<Link>>,
+    /// The buckets of users, connected or not; a full one is forgotten.
+    buckets: BTreeMap<UserId, Bucket>,
+}
+
+/// Buckets kept before the full ones are swept out.
+const BUCKETS_SWEEP: usize = 10_000;
+
+/// Everybody who is connected here.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    maps: Mutex<Maps>,
+    sends_per_s: u32,
+}
+
+impl Hub {
+    pub(crate) fn new(sends_per_s: u32) -> Self {
+        Self {
+            maps: Mutex::default(),
+            sends_per_s,
+        }
+    }
+
+    /// A connected user.
+    pub(crate) fn get(&self, user: &UserId) -> Option<Arc<LocalUser>> {
+        self.maps.lock().users.get(user).cloned()
+    }
+
+    /// A connection exists, before its hello.
+    pub(crate) fn add(&self, link: &Arc<Link>) {
+        self.maps.lock().links.insert(link.id, Arc::clone(link));
+    }
+
+    /// A connection is gone.
+    pub(crate) fn remove(&self, link: &Link) {
+        self.maps.lock().links.remove(&link.id);
+    }
+
+    /// The user of a connection that said hello: registered first, heads are read after.
+    pub(crate) fn attach(&self, user: &UserId, link: &Arc<Link>) -> Arc<LocalUser> {
+        let mut maps = self.maps.lock();
+        let local = maps.users.entry(user.clone()).or_insert_with(|| {
+            Arc::new(LocalUser {
+                id: user.clone(),
+                links: Mutex::default(),
+                rooms: Mutex::default(),
+                gate: tokio::sync::Mutex::default(),
+            })
+        });
+        local.links.lock().push(Arc::clone(link));
+        Arc::clone(local)
+    }
+
+    /// A connection of a user ended. True when it was the last.
+    pub(crate) fn detach(&self, local: &Arc<LocalUser>, link: &Link) -> bool {
+        let mut links = local.links.lock();
+        links.retain(|other| other.id != link.id);
+        links.is_empty()
+    }
+
+    /// Forgets a user who has no connection. Called under the user's gate.
+    pub(crate) fn forget(&self, local: &Arc<LocalUser>) -> bool {
+        let mut maps = self.maps.lock();
+        if !local.is_gone() {
+            return false;
+        }
+        if maps
+            .users
+            .get(&local.id)
+            .is_some_and(|known| Arc::ptr_eq(known, local))
+        {
+            maps.users.remove(&local.id);
+        }
+        true
+    }
+
+    /// Ends the connection of a device that connected again elsewhere.
+    pub(crate) fn replace(&self, user: &UserId, device: &DeviceId, by: Option<ConnectionId>) {
+        let Some(local) = self.get(user) else { return };
+        for link in local.links() {
+            let same = link.who().is_some_and(|(_, other)| other == device);
+            if same && Some(link.id) != by {
+                link.close(CloseCode::Replaced);
+            }
+        }
+    }
+
+    /// A device connected on another node later than this connection of it here.
+    pub(crate) fn replaced_elsewhere(&self, user: &UserId, device: &DeviceId, conn: ConnectionId) {
+        let Some(local) = self.get(user) else { return };
+        for link in local.links() {
+            let same = link.who().is_some_and(|(_, other)| other == device);
+            if same && link.id == conn {
+                link.close(CloseCode::Replaced);
+            }
+        }
+    }
+
+    /// Every connection.
+    pub(crate) fn links(&self) -> Vec<Arc<Link>> {
+        self.maps.lock().links.values().cloned().collect()
+    }
+
+    /// Of these users, those who are connected.
+    pub(crate) fn among<'a>(
+        &self,
+        users: impl IntoIterator<Item = &'a UserId>,
+    ) -> Vec<Arc<LocalUser>> {
+        let maps = self.maps.lock();
+        users
+            .into_iter()
+            .filter_map(|user| maps.users.get(user).cloned())
+            .collect()
+    }
+
+    /// The ids of everybody who is connected, in order.
+    pub(crate) fn user_ids(&self) -> Vec<UserId> {
+        let mut ids: Vec<UserId> = self.maps.lock().users.keys().cloned().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// How many connections there are.
+    pub(crate) fn len(&self) -> usize {
+        self.maps.lock().links.len()
+    }
+
+    /// Takes a token for a send.
+    pub(crate) fn take_token(&self, user: &UserId, now: Instant) -> Result<(), Duration> {
+        let mut maps = self.maps.lock();
+        if maps.buckets.len() >= BUCKETS_SWEEP {
+            maps.buckets.retain(|_, bucket| !bucket.is_full(now));
+        }
+        let per_s = self.sends_per_s;
+        if let Some(bucket) = maps.buckets.get_mut(user) {
+            return bucket.take(now);
+        }
+        maps.buckets
+            .entry(user.clone())
+            .or_insert_with(|| Bucket::new(now, per_s))
+            .take(now)
+    }
+
+    /// Gives a token back: the send was a retry.
+    pub(crate) fn give_token(&self, user: &UserId) {
+        if let Some(bucket) = self.maps.lock().buckets.get_mut(user) {
+            bucket.give_back();
+        }
+    }
+}

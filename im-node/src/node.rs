@@ -1,0 +1,329 @@
+//! The node: what the shell is made of, how it starts and how it stops.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use im_core::frame::{CloseCode, Codec};
+use im_core::model::{ConnectionId, ConversationId, UserId};
+use im_core::port::{
+    Authenticator, Bus, Clock, CursorMove, Directory, Hooks, Identity, PortError, Registry, Store,
+};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::appender::{Appender, run_lane};
+use crate::clock::TokioClock;
+use crate::connection::Connection;
+use crate::hub::Hub;
+use crate::ids::Ids;
+use crate::link::Link;
+use crate::local::{LocalBus, LocalRegistry};
+use crate::presence::Watchers;
+use crate::rooms::Rooms;
+use crate::service::HookLocks;
+use crate::settings::{Settings, SettingsError};
+
+/// How often connections are looked at for deadlines.
+const TICK: Duration = Duration::from_millis(250);
+/// How long a lane may take to finish when the node stops, beyond the drain.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting makes no sense.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// A backend did not answer.
+    #[error("a backend did not answer")]
+    Port(#[from] PortError),
+}
+
+/// What the parts of a node share.
+pub(crate) struct Inner {
+    pub(crate) settings: Settings,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) registry: Arc<dyn Registry>,
+    pub(crate) auth: Arc<dyn Authenticator>,
+    pub(crate) hooks: Option<Arc<dyn Hooks>>,
+    pub(crate) directory: Option<Arc<dyn Directory>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Ids,
+    pub(crate) hub: Hub,
+    pub(crate) rooms: Rooms,
+    pub(crate) appender: Appender,
+    pub(crate) watchers: Watchers,
+    pub(crate) hook_locks: HookLocks,
+    /// Cursor moves that wait for the next flush.
+    pub(crate) cursors: Mutex<BTreeMap<(ConversationId, UserId), CursorMove>>,
+    /// Heads of conversations without a room here that this node appended itself.
+    pub(crate) own_heads: Mutex<BTreeMap<ConversationId, im_core::model::Seq>>,
+    /// The number of the lease; changes when it was lost and taken again.
+    pub(crate) lease: AtomicU64,
+    /// Whether the last commit succeeded.
+    pub(crate) store_ok: AtomicBool,
+    pub(crate) draining: AtomicBool,
+    pub(crate) lanes_stop: watch::Sender<bool>,
+    next_conn: AtomicU64,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("node", &self.settings.node)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// Runs something that ends with the node at the latest.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock();
+        // Forget what has ended, so that the set holds only what runs.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+}
+
+/// Builds a [`Node`]: a store and an authenticator are needed, the rest has defaults.
+#[derive(Debug)]
+pub struct NodeBuilder {
+    settings: Settings,
+    store: Arc<dyn Store>,
+    auth: Arc<dyn Authenticator>,
+    bus: Arc<dyn Bus>,
+    registry: Arc<dyn Registry>,
+    hooks: Option<Arc<dyn Hooks>>,
+    directory: Option<Arc<dyn Directory>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl NodeBuilder {
+    /// Settings other than the defaults.
+    #[must_use]
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// A bus to other nodes, and the registry that they share.
+    #[must_use]
+    pub fn cluster(mut self, bus: Arc<dyn Bus>, registry: Arc<dyn Registry>) -> Self {
+        self.bus = bus;
+        self.registry = registry;
+        self
+    }
+
+    /// The embedder's word in every message.
+    #[must_use]
+    pub fn hooks(mut self, hooks: Arc<dyn Hooks>) -> Self {
+        self.hooks = Some(hooks);
+        self
+    }
+
+    /// The embedder's own users. Without it every user id is good.
+    #[must_use]
+    pub fn directory(mut self, directory: Arc<dyn Directory>) -> Self {
+        self.directory = Some(directory);
+        self
+    }
+
+    /// Another clock, for tests.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Starts the node on the current tokio runtime.
+    ///
+    /// # Errors
+    /// When a setting makes no sense, or the store or the registry does not answer.
+    pub async fn start(self) -> Result<Node, StartError> {
+        self.settings.check()?;
+        let start = self.store.enter(&self.settings.node).await?;
+        let lease = self.registry.enter(&self.settings.node).await?;
+        let (appender, lanes) = Appender::new(self.settings.lanes, self.settings.lane_max);
+        let inner = Arc::new(Inner {
+            hub: Hub::new(self.settings.limits.sends_per_s),
+            settings: self.settings,
+            store: self.store,
+            bus: self.bus,
+            registry: self.registry,
+            auth: self.auth,
+            hooks: self.hooks,
+            directory: self.directory,
+            clock: self.clock,
+            ids: Ids::new(start),
+            rooms: Rooms::default(),
+            appender,
+            watchers: Watchers::default(),
+            hook_locks: HookLocks::default(),
+            cursors: Mutex::default(),
+            own_heads: Mutex::default(),
+            lease: AtomicU64::new(lease.epoch),
+            store_ok: AtomicBool::new(true),
+            draining: AtomicBool::new(false),
+            lanes_stop: watch::Sender::new(false),
+            next_conn: AtomicU64::new(1),
+            tasks: Mutex::default(),
+        });
+        let lanes: Vec<_> = lanes
+            .into_iter()
+            .map(|lane| tokio::spawn(run_lane(Arc::clone(&inner), lane)))
+            .collect();
+        inner.start_router(lease.ttl).await?;
+        inner.spawn(tick(Arc::downgrade(&inner)));
+        inner.spawn(crate::cursors::run(Arc::downgrade(&inner)));
+        Ok(Node {
+            inner,
+            lanes: Arc::new(Mutex::new(lanes)),
+        })
+    }
+}
+
+/// A running node. Clones share it. Stop it with [`shutdown`](Self::shutdown); when the last
+/// clone is dropped without, its tasks end where they are.
+#[derive(Debug, Clone)]
+pub struct Node {
+    pub(crate) inner: Arc<Inner>,
+    lanes: Arc<Mutex<Vec<tokio::task::JoinHandle<()>>>>,
+}
+
+impl Node {
+    /// Begins a node on a store, with those who may connect.
+    pub fn builder(store: Arc<dyn Store>, auth: Arc<dyn Authenticator>) -> NodeBuilder {
+        NodeBuilder {
+            settings: Settings::default(),
+            store,
+            auth,
+            bus: Arc::new(LocalBus::new()),
+            registry: Arc::new(LocalRegistry::new()),
+            hooks: None,
+            directory: None,
+            clock: Arc::new(TokioClock),
+        }
+    }
+
+    /// The node's settings.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// A new connection of a transport. `identity` is who the upgrade's own token says, if it
+    /// brought one.
+    #[must_use]
+    pub fn connect(&self, codec: Codec, identity: Option<Identity>) -> Connection {
+        let inner = &self.inner;
+        let id = ConnectionId(inner.next_conn.fetch_add(1, Ordering::Relaxed));
+        let limits = &inner.settings.limits;
+        let ack_after = Duration::from_millis(limits.ack_ms);
+        let link = Link::new(id, codec, inner.clock.now(), limits.window, ack_after);
+        Connection::new(Arc::clone(inner), Arc::new(link), identity)
+    }
+
+    /// Checks a token, for transports.
+    ///
+    /// # Errors
+    /// As the [`Authenticator`] says.
+    pub async fn authenticate(&self, token: &str) -> Result<Identity, im_core::port::AuthError> {
+        self.inner
+            .auth
+            .authenticate(token, self.inner.clock.timestamp())
+            .await
+    }
+
+    /// Whether the node takes new work: not while it drains, nor while the last commit failed.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.inner.draining.load(Ordering::Acquire) && self.inner.store_ok.load(Ordering::Acquire)
+    }
+
+    /// Whether the node drains: new connections are refused.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.inner.draining.load(Ordering::Acquire)
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.inner.hub.len()
+    }
+
+    /// Ends every task of the node at once, as a crash would: nothing is finished, nobody is told.
+    /// For tests.
+    pub fn kill(&self) {
+        self.inner.draining.store(true, Ordering::Release);
+        for lane in self.lanes.lock().drain(..) {
+            lane.abort();
+        }
+        self.inner.tasks.lock().abort_all();
+    }
+
+    /// Tells the clients to go (`bye`, spread over half of `settings.drain`), finishes what was
+    /// accepted, gives up the lease. Takes at most `settings.drain` and five seconds.
+    pub async fn shutdown(&self) {
+        let inner = &self.inner;
+        if inner.draining.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let links = inner.hub.links();
+        let pause = (inner.settings.drain / 2) / u32::try_from(links.len().max(1)).unwrap_or(1);
+        let mut due = Duration::ZERO;
+        for link in links {
+            link.bye(CloseCode::Restart, inner.settings.reconnect_ms);
+            due += pause;
+            if due >= Duration::from_millis(10) {
+                tokio::time::sleep(std::mem::take(&mut due)).await;
+            }
+        }
+        let gone = async {
+            while inner.hub.len() > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        // Who has not closed by then is cut off.
+        let _ = tokio::time::timeout(inner.settings.drain / 2, gone).await;
+        inner.flush_cursors(true);
+        inner.lanes_stop.send_replace(true);
+        let lanes = std::mem::take(&mut *self.lanes.lock());
+        let finish = async {
+            for lane in lanes {
+                // A lane that panicked has nothing left to finish.
+                let _ = lane.await;
+            }
+        };
+        if tokio::time::timeout(STOP_GRACE, finish).await.is_err() {
+            tracing::warn!("the store did not finish in time; its senders will try again");
+        }
+        let epoch = inner.lease.load(Ordering::Acquire);
+        if let Err(error) = inner.registry.leave(&inner.settings.node, epoch).await {
+            tracing::warn!(%error, "could not leave the registry; the lease will end by itself");
+        }
+        inner.tasks.lock().abort_all();
+    }
+}
+
+async fn tick(inner: std::sync::Weak<Inner>) {
+    let mut every = tokio::time::interval(TICK);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        every.tick().await;
+        let Some(inner) = inner.upgrade() else { return };
+        let (now, at) = (inner.clock.now(), inner.clock.timestamp());
+        let links = inner.hub.links();
+        metrics::gauge!("im_connections").set(links.len() as f64);
+        for link in links {
+            link.tick(now, &inner.settings, at);
+        }
+    }
+}

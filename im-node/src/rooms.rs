@@ -1,0 +1,211 @@
+//! The rooms of this node: live views of the conversations whose members are connected here.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use im_core::machine::Room;
+use im_core::model::{
+    Conversation, ConversationId, ConversationKind, Entry, Epoch, Kind, Member, Seq, Timestamp,
+    UserId, Value,
+};
+use im_core::rule::{ActorView, MemberEvent, MemberEventOp};
+use parking_lot::Mutex;
+
+use crate::hub::LocalUser;
+use crate::link::RoomRef;
+
+/// How long a room believes what it read of blocks.
+const BLOCKED_FOR: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// A room and its number on this node.
+#[derive(Debug)]
+pub(crate) struct LiveRoom {
+    pub(crate) key: u64,
+    pub(crate) conv: ConversationId,
+    pub(crate) state: Mutex<RoomState>,
+}
+
+/// What the lock of a room guards.
+#[derive(Debug, Default)]
+pub(crate) struct RoomState {
+    pub(crate) machine: Room<Arc<LocalUser>>,
+    /// The conversation as of the head; `None` until it was read.
+    pub(crate) info: Option<Conversation>,
+    /// The places of those who are here, as of `info.version`.
+    pub(crate) members: BTreeMap<UserId, Member>,
+    blocked: Option<(bool, Instant)>,
+    /// When somebody's `typing` was passed on last.
+    pub(crate) typing: BTreeMap<UserId, Instant>,
+    /// When somebody's `read` was passed on last.
+    pub(crate) receipts: BTreeMap<UserId, Instant>,
+    /// The room has left the map: look it up again.
+    pub(crate) closed: bool,
+}
+
+impl LiveRoom {
+    /// How connections know this room.
+    pub(crate) fn known(&self, state: &RoomState) -> RoomRef<'_> {
+        let epoch = state.info.as_ref().map_or(Epoch(1), |info| info.epoch);
+        RoomRef {
+            key: self.key,
+            conv: &self.conv,
+            epoch,
+        }
+    }
+}
+
+impl RoomState {
+    /// Takes a conversation that was read from the store, unless what is known is newer.
+    pub(crate) fn learn(&mut self, conversation: &Conversation) {
+        let newer = self
+            .info
+            .as_ref()
+            .is_none_or(|info| info.version < conversation.version);
+        if newer {
+            // Entries that told of changes up to that version may still come, and are then taken
+            // for known: what is cached of the members could miss them.
+            self.members.clear();
+            self.info = Some(conversation.clone());
+        }
+        self.machine.handle_head(conversation.head);
+    }
+
+    /// The version of the members that the room knows.
+    pub(crate) fn version(&self) -> Option<Seq> {
+        self.info.as_ref().map(|info| info.version)
+    }
+
+    /// What a decision about this user needs, if the room knows it.
+    pub(crate) fn actor<'a>(
+        &'a self,
+        user: &UserId,
+        now: Instant,
+        at: Timestamp,
+    ) -> Option<(ActorView<'a>, Seq)> {
+        let info = self.info.as_ref()?;
+        let member = self.members.get(user)?;
+        let blocked = match info.kind {
+            ConversationKind::Direct => self.blocked_known(now)?,
+            _ => false,
+        };
+        let view = ActorView {
+            kind: info.kind,
+            member: Some(member),
+            blocked,
+            now: at,
+        };
+        Some((view, info.version))
+    }
+
+    /// Whether either side blocks the other, if it was read lately.
+    pub(crate) fn blocked_known(&self, now: Instant) -> Option<bool> {
+        let (blocked, at) = self.blocked?;
+        (now.saturating_duration_since(at) < BLOCKED_FOR).then_some(blocked)
+    }
+
+    pub(crate) fn set_blocked(&mut self, blocked: Option<bool>, now: Instant) {
+        self.blocked = blocked.map(|blocked| (blocked, now));
+    }
+
+    /// Follows an entry that the machine applied.
+    pub(crate) fn apply(&mut self, entry: &Entry) {
+        let Some(info) = &mut self.info else { return };
+        // Later reads of the store may already have told of it.
+        info.head = info.head.max(entry.seq);
+        if entry.seq <= info.version {
+            return;
+        }
+        match entry.body.kind() {
+            Kind::Group => {
+                info.version = entry.seq;
+                if let Some(title) = entry.body.value().get("title").and_then(Value::as_text) {
+                    info.title = Some(title.to_owned());
+                }
+            }
+            Kind::Member => {
+                info.version = entry.seq;
+                if let Some(event) = MemberEvent::of(&entry.body) {
+                    self.apply_members(&event, entry.seq);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn apply_members(&mut self, event: &MemberEvent, seq: Seq) {
+        if let Some(info) = &mut self.info {
+            let users = u32::try_from(event.users.len()).unwrap_or(u32::MAX);
+            match event.op {
+                MemberEventOp::Add | MemberEventOp::Join => info.member_count += users,
+                MemberEventOp::Remove | MemberEventOp::Leave => {
+                    info.member_count = info.member_count.saturating_sub(users);
+                }
+                MemberEventOp::Role(_) | MemberEventOp::Mute(_) => {}
+            }
+        }
+        for user in &event.users {
+            let Some(member) = self.members.get_mut(user) else {
+                continue;
+            };
+            member.version = seq;
+            match event.op {
+                MemberEventOp::Role(role) => member.role = role,
+                MemberEventOp::Mute(until) => member.muted_until = until,
+                // Their row is read again when they join, or is not needed any more.
+                _ => {
+                    self.members.remove(user);
+                }
+            }
+        }
+    }
+}
+
+/// Rooms by conversation.
+#[derive(Debug, Default)]
+pub(crate) struct Rooms {
+    map: Mutex<HashMap<ConversationId, Arc<LiveRoom>>>,
+    next: AtomicU64,
+}
+
+impl Rooms {
+    pub(crate) fn get(&self, conv: &ConversationId) -> Option<Arc<LiveRoom>> {
+        self.map.lock().get(conv).cloned()
+    }
+
+    pub(crate) fn get_or_make(&self, conv: &ConversationId) -> Arc<LiveRoom> {
+        let mut map = self.map.lock();
+        if let Some(room) = map.get(conv) {
+            return Arc::clone(room);
+        }
+        let room = Arc::new(LiveRoom {
+            key: self.next.fetch_add(1, Ordering::Relaxed),
+            conv: conv.clone(),
+            state: Mutex::default(),
+        });
+        map.insert(conv.clone(), Arc::clone(&room));
+        room
+    }
+
+    /// Forgets a room that holds nobody.
+    pub(crate) fn close_if_empty(&self, room: &Arc<LiveRoom>) {
+        let mut map = self.map.lock();
+        let mut state = room.state.lock();
+        if state.machine.is_empty() && !state.closed {
+            state.closed = true;
+            map.remove(&room.conv);
+        }
+    }
+
+    /// Forgets every room that holds nobody.
+    pub(crate) fn reap(&self) {
+        let mut map = self.map.lock();
+        map.retain(|_, room| {
+            let mut state = room.state.lock();
+            state.closed = state.machine.is_empty();
+            !state.closed
+        });
+        metrics::gauge!("im_rooms").set(map.len() as f64);
+    }
+}

@@ -1,0 +1,46 @@
+//! Blocks: one user wants nothing from another.
+
+use im_core::frame::{ErrorCode, Failure};
+use im_core::model::{Value, direct_id};
+use im_core::port::{Commit, Write};
+
+use super::params::Params;
+use super::table::Call;
+use crate::router::BusMessage;
+
+pub(super) async fn add(call: Call<'_>, params: Params) -> Result<Value, Failure> {
+    set(call, params, true).await
+}
+
+pub(super) async fn remove(call: Call<'_>, params: Params) -> Result<Value, Failure> {
+    set(call, params, false).await
+}
+
+async fn set(call: Call<'_>, mut params: Params, on: bool) -> Result<Value, Failure> {
+    let other = params.user("user")?;
+    let user = call.caller.user.clone();
+    if other == user {
+        return Err(Failure::new(
+            ErrorCode::Conflict,
+            "nobody blocks themselves",
+        ));
+    }
+    let conv = direct_id(&user, &other);
+    let value = Value::Object(Vec::new());
+    let mut writes = vec![Write::Block { user, other, on }];
+    writes.extend(call.record(&value));
+    let commit = Commit {
+        conv: conv.clone(),
+        expect_version: None,
+        actor: None,
+        writes,
+    };
+    if let Err(rejected) = call.inner.appender.commit(commit).await {
+        return call.done_or(rejected);
+    }
+    if let Some(room) = call.inner.rooms.get(&conv) {
+        room.state.lock().set_blocked(None, call.inner.clock.now());
+    }
+    call.inner.publish(&Some(BusMessage::Blocks { conv }));
+    Ok(value)
+}

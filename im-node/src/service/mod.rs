@@ -1,0 +1,29 @@
+//! What users can do: one door for frames, HTTP and embedders.
+
+mod blocks;
+mod call;
+mod groups;
+mod messages;
+mod params;
+mod read;
+mod send;
+mod table;
+mod watch;
+
+use std::sync::Arc;
+
+use im_core::model::UserId;
+
+use crate::link::Link;
+
+pub use call::Service;
+pub(crate) use send::{Decided, HookLocks, Prepared};
+pub use table::{METHODS, Method, Route, Verb};
+
+/// Who calls.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub(crate) user: UserId,
+    /// The connection that the call came by, if it did.
+    pub(crate) link: Option<Arc<Link>>,
+}

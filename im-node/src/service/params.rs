@@ -1,0 +1,98 @@
+//! Taking parameters out of a request, with an error that names them.
+
+use im_core::frame::{ErrorCode, Failure};
+use im_core::model::{ConversationId, IdError, UserId, Value};
+
+/// The parameters of a call.
+#[derive(Debug)]
+pub(crate) struct Params(Value);
+
+impl Params {
+    pub(crate) const fn new(value: Value) -> Self {
+        Self(value)
+    }
+
+    fn take(&mut self, field: &str) -> Option<Value> {
+        self.0.take(field).filter(|value| *value != Value::Null)
+    }
+
+    pub(crate) fn opt_text(&mut self, field: &str) -> Result<Option<String>, Failure> {
+        match self.take(field) {
+            None => Ok(None),
+            Some(Value::Text(text)) => Ok(Some(text.into_owned())),
+            Some(_) => Err(bad(field, "must be a text")),
+        }
+    }
+
+    pub(crate) fn text(&mut self, field: &str) -> Result<String, Failure> {
+        self.opt_text(field)?
+            .ok_or_else(|| bad(field, "is missing"))
+    }
+
+    pub(crate) fn conv(&mut self) -> Result<ConversationId, Failure> {
+        id("conv", ConversationId::new(self.text("conv")?))
+    }
+
+    pub(crate) fn user(&mut self, field: &str) -> Result<UserId, Failure> {
+        id(field, UserId::new(self.text(field)?))
+    }
+
+    pub(crate) fn opt_user(&mut self, field: &str) -> Result<Option<UserId>, Failure> {
+        let text = self.opt_text(field)?;
+        text.map(|text| id(field, UserId::new(text))).transpose()
+    }
+
+    /// User ids, none twice, at most `max`.
+    pub(crate) fn users(&mut self, field: &str, max: usize) -> Result<Vec<UserId>, Failure> {
+        let Some(Value::Array(items)) = self.take(field) else {
+            return Err(bad(field, "must be an array of user ids"));
+        };
+        if items.len() > max {
+            let words = format!("{field}: has more than {max} users");
+            return Err(Failure::new(ErrorCode::TooLarge, words));
+        }
+        let mut users = Vec::with_capacity(items.len());
+        for item in items {
+            let Value::Text(text) = item else {
+                return Err(bad(field, "must be an array of user ids"));
+            };
+            users.push(id(field, UserId::new(text.into_owned()))?);
+        }
+        users.sort_unstable();
+        users.dedup();
+        Ok(users)
+    }
+
+    pub(crate) fn opt_count(&mut self, field: &str) -> Result<Option<u64>, Failure> {
+        match self.take(field) {
+            None => Ok(None),
+            Some(Value::Int(int)) if int >= 0 => Ok(Some(int.unsigned_abs())),
+            // A query string has only texts.
+            Some(Value::Text(text)) if !text.is_empty() && text.len() <= 15 => text
+                .parse()
+                .map(Some)
+                .map_err(|_| bad(field, "must be an integer from 0")),
+            Some(_) => Err(bad(field, "must be an integer from 0")),
+        }
+    }
+
+    pub(crate) fn flag(&mut self, field: &str) -> Result<bool, Failure> {
+        match self.take(field) {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(flag),
+            Some(_) => Err(bad(field, "must be true or false")),
+        }
+    }
+
+    pub(crate) fn into_value(self) -> Value {
+        self.0
+    }
+}
+
+pub(crate) fn bad(field: &str, what: &str) -> Failure {
+    Failure::new(ErrorCode::BadFrame, format!("{field}: {what}"))
+}
+
+fn id<T>(field: &str, made: Result<T, IdError>) -> Result<T, Failure> {
+    made.map_err(|error| bad(field, &error.to_string()))
+}

@@ -1,0 +1,243 @@
+//! Reading the log, and what changed since a token.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use im_core::frame::{
+    ConvLine, ErrFrame, ErrorCode, Failure, Page, Pull, PullRange, RequestId, ServerFrame, Synced,
+};
+use im_core::model::{Entry, Seq, Stamp, UserId};
+use im_core::port::{LogQuery, MembershipLine, View};
+use im_core::rule::{Action, ActorView, authorize};
+
+use crate::appender::port_failure;
+use crate::link::Link;
+use crate::node::Inner;
+
+/// Conversations in one `synced`.
+const SYNC_LIMIT: usize = 100;
+
+impl Inner {
+    /// Answers a connection's pull.
+    pub(crate) async fn pull_for(
+        &self,
+        user: &UserId,
+        link: &Link,
+        pull: Pull,
+    ) -> Result<(), Failure> {
+        let range = pull.range;
+        let mut page = self.pull(user, pull).await?;
+        let (PullRange::After(after), false) = (range, page.more) else {
+            link.send(ServerFrame::Page(page));
+            return Ok(());
+        };
+        let end = page.entries.last().map_or(after, |entry| entry.seq);
+        match self.rooms.get(&page.conv) {
+            None => link.send(ServerFrame::Page(page)),
+            Some(room) => {
+                // Under the room's lock nothing is pushed between this look and the page, so the
+                // next entry pushed is the one after it.
+                let state = room.state.lock();
+                if state.machine.head().is_some_and(|head| head > end)
+                    && state.machine.get(user).is_some()
+                {
+                    page.more = true;
+                } else {
+                    link.caught_up(room.key, end);
+                }
+                link.send(ServerFrame::Page(page));
+            }
+        }
+        Ok(())
+    }
+
+    /// A page of a log, as far as the user may see it.
+    pub(crate) async fn pull(&self, user: &UserId, pull: Pull) -> Result<Page, Failure> {
+        let users = [user.clone()];
+        let view = self.view(&pull.conv, &users).await?;
+        let Some(View {
+            conversation,
+            members,
+        }) = view
+        else {
+            return Err(Failure::new(ErrorCode::NotFound, "no such conversation"));
+        };
+        let member = members.first();
+        let kind = conversation.kind;
+        let now = self.clock.timestamp();
+        authorize(
+            Action::Pull,
+            ActorView {
+                kind,
+                member,
+                blocked: false,
+                now,
+            },
+        )?;
+        let member = member.ok_or_else(|| Failure::new(ErrorCode::Internal, "no member"))?;
+        let first = member.first_seq.max(conversation.first_seq);
+        if let (Some(left), PullRange::After(after)) = (member.left_seq, pull.range)
+            && after >= left
+        {
+            return Err(Failure::new(
+                ErrorCode::NotMember,
+                "you are no longer a member",
+            ));
+        }
+        let mut entries = self.read_page(&pull, first, member.left_seq).await?;
+        let last = member.left_seq.unwrap_or(conversation.head);
+        let more = match pull.range {
+            PullRange::After(after) => {
+                let end = entries.last().map_or(after, |entry| entry.seq);
+                end < last
+            }
+            PullRange::Before(_) => entries.first().is_some_and(|entry| entry.seq > first),
+        };
+        entries.shrink_to_fit();
+        Ok(Page {
+            id: pull.id,
+            conv: pull.conv,
+            epoch: conversation.epoch,
+            first_seq: first,
+            entries,
+            more,
+        })
+    }
+
+    async fn read_page(
+        &self,
+        pull: &Pull,
+        first: Seq,
+        left: Option<Seq>,
+    ) -> Result<Vec<Arc<Entry>>, Failure> {
+        let (limit, bytes) = (pull.limit, self.settings.limits.page_bytes);
+        let query = match pull.range {
+            PullRange::After(after) => {
+                let seq = after.max(Seq(first.0.saturating_sub(1)));
+                LogQuery::After { seq, limit, bytes }
+            }
+            PullRange::Before(before) => {
+                let seq = left.map_or(before, |left| before.min(left.next()));
+                LogQuery::Before { seq, limit, bytes }
+            }
+        };
+        let entries = self.store.log(&pull.conv, query).await;
+        let entries = entries.map_err(|error| port_failure(&error))?;
+        let seen = |seq: Seq| seq >= first && left.is_none_or(|left| seq <= left);
+        Ok(entries
+            .into_iter()
+            .filter(|entry| seen(entry.seq))
+            .map(Arc::new)
+            .collect())
+    }
+
+    /// What changed since a token.
+    pub(crate) async fn sync(
+        &self,
+        user: &UserId,
+        since: Option<&str>,
+        id: Option<RequestId>,
+    ) -> Result<Synced, Failure> {
+        self.settle_cursors(user).await;
+        let (mut stamp, mut reset) = match since.map(|token| parse_token(user, token)) {
+            None => (Stamp(0), false),
+            Some(Some(stamp)) => (stamp, false),
+            Some(None) => (Stamp(0), true),
+        };
+        let read = |stamp| self.store.memberships(user, stamp, SYNC_LIMIT, true);
+        let mut page = read(stamp).await.map_err(|error| port_failure(&error))?;
+        if page.stamp < stamp {
+            // The store is behind the token: it was restored from a backup.
+            (stamp, reset) = (Stamp(0), true);
+            page = read(stamp).await.map_err(|error| port_failure(&error))?;
+        }
+        let first_time = stamp == Stamp(0);
+        let lines = page.lines.into_iter();
+        let convs = lines
+            .filter(|line| !first_time || line.member.is_in())
+            .map(conv_line);
+        Ok(Synced {
+            id,
+            convs: convs.collect(),
+            more: page.more,
+            since: make_token(user, page.stamp),
+            reset,
+        })
+    }
+
+    /// After a `hello` with a token.
+    pub(crate) async fn sync_unasked(&self, link: &Link, user: &UserId, since: &str) {
+        match self.sync(user, Some(since), None).await {
+            Ok(synced) => link.send(ServerFrame::Synced(synced)),
+            Err(failure) => link.send(ServerFrame::Err(ErrFrame {
+                re: "hello".to_owned(),
+                id: None,
+                cm_id: None,
+                failure,
+            })),
+        }
+    }
+}
+
+pub(crate) fn conv_line(line: MembershipLine) -> ConvLine {
+    let MembershipLine {
+        conversation,
+        member,
+        unread,
+        last,
+    } = line;
+    ConvLine {
+        conv: conversation.id,
+        kind: conversation.kind,
+        title: conversation.title,
+        epoch: conversation.epoch,
+        first_seq: member.first_seq.max(conversation.first_seq),
+        last_seq: member.left_seq.unwrap_or(conversation.head),
+        read_seq: member.read,
+        unread,
+        last: last.map(Arc::new),
+        left: member.left_seq.is_some(),
+    }
+}
+
+/// `1.<stamp>.<user>`: the user so that a token of another's is seen. It grants nothing, so it
+/// needs no signature: who forges one only misleads themselves.
+fn make_token(user: &UserId, stamp: Stamp) -> String {
+    let mark = user_mark(user);
+    URL_SAFE_NO_PAD.encode(format!("1.{stamp}.{mark:x}"))
+}
+
+fn parse_token(user: &UserId, token: &str) -> Option<Stamp> {
+    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
+    let mut parts = text.strip_prefix("1.")?.split('.');
+    let stamp = parts.next()?.parse().ok()?;
+    let mark = u64::from_str_radix(parts.next()?, 16).ok()?;
+    (mark == user_mark(user) && parts.next().is_none()).then_some(Stamp(stamp))
+}
+
+/// FNV-1a: the same on every node and after every restart.
+fn user_mark(user: &UserId) -> u64 {
+    user.as_str()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_one_users() {
+        let (a, b) = (UserId::new("a").unwrap(), UserId::new("b").unwrap());
+        let token = make_token(&a, Stamp(u64::MAX));
+        assert_eq!(parse_token(&a, &token), Some(Stamp(u64::MAX)));
+        assert_eq!(parse_token(&b, &token), None);
+        for bad in ["", "x", "MS4x", "1.1.1", "é"] {
+            assert_eq!(parse_token(&a, bad), None);
+        }
+        assert!(token.len() <= 256);
+    }
+}

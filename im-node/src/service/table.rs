@@ -1,0 +1,131 @@
+//! The one table of methods: `req` frames and HTTP routes are both made from it.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use im_core::frame::{ErrorCode, Failure};
+use im_core::model::Value;
+use im_core::port::RecordKey;
+
+use super::params::Params;
+use super::{Caller, blocks, groups, messages, watch};
+use crate::appender::port_failure;
+use crate::node::Inner;
+
+/// How long an answer is kept under its key: 24 hours.
+pub(super) const KEY_MS: u64 = 24 * 3_600 * 1_000;
+
+/// An HTTP verb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Reads.
+    Get,
+    /// Makes or does.
+    Post,
+    /// Sets.
+    Put,
+    /// Takes away.
+    Delete,
+}
+
+/// An HTTP route of a method. Path parameters, the query and the JSON body together are the
+/// method's parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// The verb.
+    pub verb: Verb,
+    /// The path below the mount, with `{name}` for path parameters.
+    pub path: &'static str,
+}
+
+type Answer<'a> = Pin<Box<dyn Future<Output = Result<Value, Failure>> + Send + 'a>>;
+
+/// A method.
+#[derive(Debug, Clone, Copy)]
+pub struct Method {
+    /// Its name in `req` frames.
+    pub name: &'static str,
+    /// Its HTTP route; none when it makes sense on a connection only.
+    pub route: Option<Route>,
+    act: for<'a> fn(Call<'a>, Params) -> Answer<'a>,
+}
+
+/// A call under way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) inner: &'a std::sync::Arc<Inner>,
+    pub(crate) caller: &'a Caller,
+    key: Option<&'a str>,
+}
+
+impl Call<'_> {
+    pub(super) fn record_key(&self) -> Option<RecordKey> {
+        let user = self.caller.user.clone();
+        self.key.map(|key| RecordKey::Answer {
+            user,
+            key: key.to_owned(),
+        })
+    }
+}
+
+macro_rules! methods {
+    ($($name:literal => $act:path $(, $verb:ident $path:literal)?;)*) => {
+        /// Every method.
+        pub static METHODS: &[Method] = &[$(Method {
+            name: $name,
+            route: methods!(@route $($verb $path)?),
+            act: |call, params| Box::pin($act(call, params)),
+        },)*];
+    };
+    (@route) => { None };
+    (@route $verb:ident $path:literal) => { Some(Route { verb: Verb::$verb, path: $path }) };
+}
+
+methods! {
+    "blocks.add" => blocks::add, Post "/v1/blocks";
+    "blocks.remove" => blocks::remove, Delete "/v1/blocks";
+    "conv.get" => groups::get, Get "/v1/conversations/{conv}";
+    "conv.list" => messages::list, Get "/v1/sync";
+    "conv.entries" => messages::entries, Get "/v1/conversations/{conv}/entries";
+    "groups.add" => groups::add, Post "/v1/groups/{conv}/members";
+    "groups.create" => groups::create, Post "/v1/groups";
+    "groups.leave" => groups::leave, Post "/v1/groups/{conv}/leave";
+    "groups.members" => groups::members, Get "/v1/groups/{conv}/members";
+    "groups.mute" => groups::mute, Put "/v1/groups/{conv}/mute";
+    "groups.remove" => groups::remove, Delete "/v1/groups/{conv}/members";
+    "groups.role" => groups::role, Put "/v1/groups/{conv}/role";
+    "messages.send" => messages::send, Post "/v1/messages";
+    "presence.watch" => watch::watch;
+}
+
+impl Inner {
+    /// Calls a method; one that has no row is refused.
+    pub(crate) async fn call(
+        self: &std::sync::Arc<Self>,
+        caller: &Caller,
+        method: &str,
+        params: Value,
+        key: Option<String>,
+    ) -> Result<Value, Failure> {
+        let Some(method) = METHODS.iter().find(|known| known.name == method) else {
+            return Err(Failure::new(ErrorCode::Unsupported, "no such method"));
+        };
+        let call = Call {
+            inner: self,
+            caller,
+            key: key.as_deref(),
+        };
+        if let Some(key) = call.record_key() {
+            let now = self.clock.timestamp();
+            let done = self
+                .store
+                .record(&key, now)
+                .await
+                .map_err(|error| port_failure(&error))?;
+            if let Some(value) = done {
+                return Ok(Value::from_json(&value).unwrap_or(Value::Null));
+            }
+        }
+        (method.act)(call, Params::new(params)).await
+    }
+}

@@ -1,0 +1,131 @@
+//! What an operator can set.
+
+use std::time::Duration;
+
+use im_core::frame::Limits;
+use im_core::model::NodeId;
+
+/// Settings of a node. The defaults are those of the protocol's contract.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// This node's name, unique among the nodes of one registry.
+    pub node: NodeId,
+    /// What clients must keep to.
+    pub limits: Limits,
+    /// How long a new connection may take to say hello.
+    pub hello: Duration,
+    /// How often the node gives a sign of life; a connection silent for twice that is closed.
+    pub heartbeat: Duration,
+    /// How long a shutdown may take: `bye`s are spread over the first half of it.
+    pub drain: Duration,
+    /// How long a commit may take before its senders are told `unavailable`.
+    pub commit_deadline: Duration,
+    /// How long a hook may take.
+    pub hook_deadline: Duration,
+    /// How often the store is asked what changed, in case the bus lost it.
+    pub sweep: Duration,
+    /// How many group-commit lanes: one per independent writer of the store.
+    pub lanes: usize,
+    /// The most commits in one batch.
+    pub batch_max: usize,
+    /// The most commits waiting in a lane; beyond it senders are told `busy`.
+    pub lane_max: usize,
+    /// `[min, max]` of the random wait that clients are told when the node goes, in milliseconds.
+    pub reconnect_ms: (u64, u64),
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let Ok(node) = NodeId::new("node-1") else {
+            unreachable!("a short text without control characters is an id")
+        };
+        Self {
+            node,
+            limits: Limits::default(),
+            hello: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(30),
+            drain: Duration::from_secs(5),
+            commit_deadline: Duration::from_secs(5),
+            hook_deadline: Duration::from_secs(2),
+            sweep: Duration::from_secs(3),
+            lanes: 1,
+            batch_max: 4_096,
+            lane_max: 16_384,
+            reconnect_ms: (200, 5_000),
+        }
+    }
+}
+
+/// What is wrong with settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {what}")]
+pub struct SettingsError {
+    /// Which setting.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+impl Settings {
+    /// Checks that the settings make sense together.
+    ///
+    /// # Errors
+    /// Names the first setting that does not.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        let error = |field, what: &str| {
+            Err(SettingsError {
+                field,
+                what: what.to_owned(),
+            })
+        };
+        let limits = &self.limits;
+        if limits.text_chars == 0 {
+            return error("text_chars", "must be at least 1");
+        }
+        // Four bytes are the most that a character takes in UTF-8; the rest is for the frame.
+        if limits.frame_bytes < 4 * limits.text_chars + 1_024 {
+            return error("frame_bytes", "must be at least 4 × text_chars + 1024");
+        }
+        if limits.page_bytes < limits.frame_bytes {
+            return error("page_bytes", "must be at least frame_bytes");
+        }
+        if !(1..=65_536).contains(&limits.window) {
+            return error("window", "must be from 1 to 65536");
+        }
+        if limits.sends_per_s == 0 {
+            return error("sends_per_s", "must be at least 1");
+        }
+        if limits.ack_ms < 1_000 {
+            return error("ack_ms", "must be at least 1000");
+        }
+        if limits.dedupe_ms < 60_000 {
+            return error("dedupe_ms", "must be at least a minute");
+        }
+        if self.hello.is_zero() || self.heartbeat < Duration::from_millis(100) {
+            return error(
+                "heartbeat_ms",
+                "must be at least 100, and hello_ms at least 1",
+            );
+        }
+        if self.lanes == 0 || self.batch_max == 0 || self.lane_max < self.batch_max {
+            return error("lanes", "lanes and batches need room");
+        }
+        if self.reconnect_ms.0 > self.reconnect_ms.1 {
+            return error("reconnect_ms", "must be [min, max]");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_may_be_sent_fits_its_frame() {
+        let mut settings = Settings::default();
+        assert_eq!(settings.check(), Ok(()));
+        settings.limits.frame_bytes = 4 * settings.limits.text_chars + 1_023;
+        assert_eq!(settings.check().unwrap_err().field, "frame_bytes");
+    }
+}

@@ -1,0 +1,170 @@
+//! The HTTP API: the node's table of methods as routes.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Query, RawPathParams, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, on};
+use im_core::frame::Failure;
+use im_core::model::Value;
+use im_core::port::{AuthError, Identity};
+use im_node::{METHODS, Method, Verb};
+
+use crate::Shared;
+
+/// The header that makes a retry safe for 24 hours.
+const KEY_HEADER: &str = "idempotency-key";
+
+/// The routes of every method that has one.
+pub(crate) fn routes(mut router: Router<Arc<Shared>>) -> Router<Arc<Shared>> {
+    for method in METHODS {
+        let Some(route) = method.route else { continue };
+        let verb = match route.verb {
+            Verb::Get => MethodFilter::GET,
+            Verb::Post => MethodFilter::POST,
+            Verb::Put => MethodFilter::PUT,
+            Verb::Delete => MethodFilter::DELETE,
+        };
+        let handler = move |state, headers, path, query, body| {
+            answer(method, state, headers, path, query, body)
+        };
+        router = router.route(route.path, on(verb, handler));
+    }
+    router.layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+}
+
+/// As large as the largest frame that can be set.
+const BODY_BYTES_MAX: usize = 1_024 * 1_024;
+
+async fn answer(
+    method: &'static Method,
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    path: RawPathParams,
+    Query(query): Query<Vec<(String, String)>>,
+    body: Bytes,
+) -> Response {
+    let identity = match identify(&shared, &headers).await {
+        Ok(identity) => identity,
+        Err(response) => return *response,
+    };
+    if body.len() > shared.node.settings().limits.frame_bytes {
+        return (StatusCode::PAYLOAD_TOO_LARGE, "larger than frame_bytes").into_response();
+    }
+    let params = match params(&path, query, &body) {
+        Ok(params) => params,
+        Err(why) => return refusal::bad(&why),
+    };
+    let key = headers
+        .get(KEY_HEADER)
+        .and_then(|key| key.to_str().ok())
+        .map(str::to_owned);
+    if key
+        .as_ref()
+        .is_some_and(|key| key.is_empty() || key.len() > 64)
+    {
+        return refusal::bad("idempotency-key: must be 1 to 64 characters");
+    }
+    match shared
+        .node
+        .service()
+        .call(&identity.user, method.name, params, key)
+        .await
+    {
+        Ok(value) => json(StatusCode::OK, value.to_json()),
+        Err(failure) => refusal::failure(&failure),
+    }
+}
+
+async fn identify(shared: &Shared, headers: &HeaderMap) -> Result<Identity, Box<Response>> {
+    let token = bearer(headers).ok_or_else(|| Box::new(refusal::unauthenticated()))?;
+    shared.node.authenticate(token).await.map_err(|error| {
+        Box::new(match error {
+            AuthError::Invalid(_) => refusal::unauthenticated(),
+            AuthError::Unavailable => refusal::unavailable(),
+        })
+    })
+}
+
+/// Path, query and body together; the path wins over the body, the body over the query.
+fn params(
+    path: &RawPathParams,
+    query: Vec<(String, String)>,
+    body: &[u8],
+) -> Result<Value, String> {
+    let mut fields: Vec<(std::borrow::Cow<'static, str>, Value)> = query
+        .into_iter()
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
+    if !body.is_empty() {
+        let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
+        match Value::from_json(text) {
+            Ok(Value::Object(given)) => fields.extend(given),
+            Ok(_) => return Err("the body must be a JSON object".to_owned()),
+            Err(error) => return Err(format!("the body: {error}")),
+        }
+    }
+    let path = path
+        .iter()
+        .map(|(name, value)| (name.to_owned().into(), value.into()));
+    Ok(Value::object(fields.into_iter().chain(path)))
+}
+
+/// The token of an `Authorization: Bearer` header.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(token.trim())
+}
+
+fn json(status: StatusCode, body: String) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// Refusals as responses.
+pub(crate) mod refusal {
+    use super::{Failure, Response, StatusCode, Value, header, json};
+    use axum::http::HeaderValue;
+    use im_core::frame::ErrorCode;
+
+    pub(crate) fn failure(failure: &Failure) -> Response {
+        let status = StatusCode::from_u16(failure.code.http_status())
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut fields = vec![
+            ("code", Value::from(failure.code.as_str())),
+            ("message", failure.message.as_str().into()),
+        ];
+        fields.extend(
+            failure
+                .retry_after_ms
+                .map(|ms| ("retry_after_ms", ms.into())),
+        );
+        let mut response = json(status, Value::object(fields).to_json());
+        if let Some(ms) = failure.retry_after_ms {
+            let seconds = HeaderValue::from(ms.div_ceil(1_000));
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        response
+    }
+
+    pub(crate) fn unauthenticated() -> Response {
+        failure(&Failure::new(
+            ErrorCode::Unauthenticated,
+            "the token is missing or not valid",
+        ))
+    }
+
+    pub(crate) fn unavailable() -> Response {
+        let words = "the token can't be checked now";
+        failure(&Failure::retry(ErrorCode::Unavailable, words, 1_000))
+    }
+
+    pub(crate) fn bad(why: &str) -> Response {
+        failure(&Failure::new(ErrorCode::BadFrame, why))
+    }
+}

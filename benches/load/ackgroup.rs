@@ -18,22 +18,24 @@ use crate::report::{Goal, Outcome, compare};
 use crate::target::{Place, Running, Subject};
 use crate::{Result, body, group};
 
-/// Pause after everybody has a message: the members' acks come within 100 ms, so some of them
-/// meet the next message, as they would in life.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Pause after everybody has a message. The members' acks come within 100 ms of it, so the next
+/// message meets none of them: what is measured is the ack, and not the queue of acks.
+const QUIET: Duration = Duration::from_millis(150);
+/// The pause of W3: there the next message meets the acks of the one before.
+pub(crate) const BUSY: Duration = Duration::from_millis(10);
 /// Messages before measuring.
 const WARMUP: u32 = 5;
 /// What follows a group's size in the name of the row that has a goal.
 const ACK: &str = "members: ack";
 
-/// The measure: 200 messages into a group of 100 and into one of 5,000.
+/// The measure: 100 messages into a group of 100 and into one of 5,000.
 pub(crate) async fn ackgroup(options: &Options) -> Result<bool> {
     let groups = if options.groups.is_empty() {
         vec![100, 5000]
     } else {
         options.groups.clone()
     };
-    let count = if options.quick { 20 } else { 200 };
+    let count = if options.quick { 20 } else { 100 };
     let size = options.size;
     let title = format!("ackgroup: {count} messages, one at a time, {size} bytes");
     let goal = Goal {
@@ -50,7 +52,7 @@ pub(crate) async fn ackgroup(options: &Options) -> Result<bool> {
         async |running| {
             let mut outcome = Outcome::default();
             for members in &groups {
-                one_at_a_time(running, (*members).max(2), count, &mut outcome).await?;
+                one_at_a_time(running, (*members).max(2), (count, QUIET), &mut outcome).await?;
             }
             compare_sizes(&groups, &mut outcome);
             Ok(outcome)
@@ -80,11 +82,12 @@ fn compare_sizes(groups: &[u32], outcome: &mut Outcome) {
     }
 }
 
-/// Sends `count` messages into a new group of `members`, each when everybody has the one before.
+/// Sends `count` messages into a new group of `members`, each a pause after everybody has the one
+/// before.
 pub(crate) async fn one_at_a_time(
     running: &Running,
     members: u32,
-    count: u32,
+    (count, pause): (u32, Duration),
     outcome: &mut Outcome,
 ) -> Result<()> {
     let place = &running.place;
@@ -105,11 +108,13 @@ pub(crate) async fn one_at_a_time(
         });
     }
     fleet.tick();
+    let others = u64::from(members - 1);
     let sender = Sender {
         place: place.clone(),
         conv,
-        others: u64::from(members - 1),
+        others,
         count,
+        pause,
     };
     let meter = Meter::start(running)?;
     let times = spawn_blocking(move || sender.run(&arrived, &last_at)).await??;
@@ -136,6 +141,7 @@ struct Sender {
     conv: String,
     others: u64,
     count: u32,
+    pause: Duration,
 }
 
 struct Times {
@@ -175,7 +181,10 @@ impl Sender {
                     last_at.load(Ordering::Relaxed).saturating_sub(at),
                 );
             }
-            probe.step(PAUSE, &mut |_, _| {})?;
+            let until = Instant::now() + self.pause;
+            while Instant::now() < until {
+                probe.step(Duration::from_millis(10), &mut |_, _| {})?;
+            }
         }
         times.faults.add(&probe.machine.faults);
         Ok(times)

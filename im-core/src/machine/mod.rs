@@ -5,12 +5,16 @@
 //! Time comes in as an argument. `assert_invariants` checks the machine's own state; tests call it
 //! after every step.
 
+mod backoff;
 mod bucket;
 mod delivery;
+mod outbox;
 mod room;
 
+pub use backoff::Backoff;
 pub use bucket::Bucket;
 pub use delivery::{Delivery, DeliveryEvent, Push};
+pub use outbox::{Outbox, OutboxConfig, OutboxEvent, OutboxFull, PendingDraft};
 pub use room::{Room, RoomEvent, RoomRead};
 
 /// A moment to start virtual time from.

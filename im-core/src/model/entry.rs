@@ -6,7 +6,7 @@ use super::body::Body;
 use super::id::{CmId, ConversationId, MessageId, Seq, Timestamp, UserId};
 
 /// Where a client sends to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
     /// The direct conversation with a user, made when missing.
     User(UserId),

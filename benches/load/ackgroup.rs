@@ -10,7 +10,8 @@ use hdrhistogram::Histogram;
 use tokio::task::spawn_blocking;
 
 use crate::client::Fleet;
-use crate::machine::{Event, Faults};
+use crate::faults::Faults;
+use crate::machine::Event;
 use crate::meter::{Meter, latencies, record};
 use crate::options::Options;
 use crate::probe::{PATIENCE, Probe};

@@ -11,7 +11,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use crate::client::{Fleet, is};
-use crate::machine::{Event, Faults, Machine, PAGE};
+use crate::faults::Faults;
+use crate::machine::{Event, Machine, PAGE};
 use crate::meter::Meter;
 use crate::open::at_rate;
 use crate::options::Options;

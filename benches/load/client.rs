@@ -16,7 +16,8 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{interval, timeout};
 
 use crate::Result;
-use crate::machine::{Event, Faults, Machine};
+use crate::faults::Faults;
+use crate::machine::{Event, Machine};
 use crate::target::Place;
 use crate::{json, wire};
 

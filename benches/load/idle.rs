@@ -18,8 +18,9 @@ use crate::{Result, proc};
 const FIRST: u32 = 200;
 /// Files that either process needs for other things than connections.
 const SPARE: u32 = 1000;
-/// Connections from one source address: its ports are 28,000.
-const PER_SOURCE: u32 = 25_000;
+/// Connections from one source address. It has 28,000 ports, but the kernel looks the longer for a
+/// free one the fewer there are.
+const PER_SOURCE: u32 = 4000;
 /// How long memory gets to settle after the last connection.
 const SETTLE: Duration = Duration::from_secs(2);
 
@@ -82,8 +83,8 @@ pub(crate) async fn listen(
 /// The address that a user connects from in a round: a closed connection keeps its port for a
 /// minute, so each round has addresses of its own.
 pub(crate) fn source(user: u32, round: u32) -> Ipv4Addr {
-    let part = u8::try_from(1 + round * 4 + user / PER_SOURCE).unwrap_or(u8::MAX);
-    Ipv4Addr::new(127, 0, 0, part)
+    let octet = |number: u32| u8::try_from(number % 250).unwrap_or_default();
+    Ipv4Addr::new(127, 0, octet(round), octet(user / PER_SOURCE) + 1)
 }
 
 async fn run(running: &Running, conns: u32, secs: f64) -> Result<Outcome> {

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
+use crate::faults::{Faults, excerpt};
 use crate::{body, json, wire};
 
 /// Entries that one `pull` asks for: the most that the protocol allows.
@@ -26,50 +27,6 @@ pub(crate) enum Event<'a> {
     Pulled,
     /// Any other frame, whole.
     Other(&'a [u8]),
-}
-
-/// What went wrong on one connection, or on all of them.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Faults {
-    pub(crate) lost: u64,
-    pub(crate) doubled: u64,
-    pub(crate) reordered: u64,
-    pub(crate) corrupt: u64,
-    /// Sends that the server answered with `err`.
-    pub(crate) refused: u64,
-    /// Connections that ended on their own.
-    pub(crate) closed: u64,
-    /// How often the server put a conversation `behind`. Allowed, but worth knowing.
-    pub(crate) behind: u64,
-    /// The first fault in words.
-    pub(crate) first: Option<String>,
-}
-
-impl Faults {
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.lost += other.lost;
-        self.doubled += other.doubled;
-        self.reordered += other.reordered;
-        self.corrupt += other.corrupt;
-        self.refused += other.refused;
-        self.closed += other.closed;
-        self.behind += other.behind;
-        if self.first.is_none() {
-            self.first.clone_from(&other.first);
-        }
-    }
-
-    /// True when the run doesn't count.
-    pub(crate) fn void(&self) -> bool {
-        let sums = [self.lost, self.doubled, self.reordered, self.corrupt];
-        sums.iter().any(|sum| *sum > 0) || self.refused > 0 || self.closed > 0
-    }
-
-    fn note(&mut self, what: impl FnOnce() -> String) {
-        if self.first.is_none() {
-            self.first = Some(what());
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -204,13 +161,8 @@ impl Machine {
 
     /// Twice per 100 ms: acknowledges what has waited since the last call.
     pub(crate) fn handle_tick(&mut self) {
-        if self.unacked == 0 {
-            return;
-        }
-        if self.overdue {
+        if self.unacked > 0 && std::mem::replace(&mut self.overdue, true) {
             self.ack_all();
-        } else {
-            self.overdue = true;
         }
     }
 
@@ -505,7 +457,7 @@ impl Machine {
     }
 }
 
-/// The fields of the hot path's frames, as JSON spells their values.
+/// The hot path's fields, as JSON spells their values.
 #[derive(Default)]
 struct Fields<'a> {
     t: &'a [u8],
@@ -541,10 +493,4 @@ fn close_reason(payload: &[u8]) -> String {
         }
         _ => "closed without a code".to_owned(),
     }
-}
-
-/// Enough of some bytes for a message to a person.
-fn excerpt(bytes: &[u8]) -> String {
-    const SHOWN: usize = 200;
-    String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN)]).into_owned()
 }

@@ -9,6 +9,7 @@ mod body;
 mod catchup;
 mod client;
 mod fanout;
+mod faults;
 mod group;
 mod idle;
 mod json;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use hdrhistogram::Histogram;
 
 use crate::Result;
-use crate::machine::Faults;
+use crate::faults::Faults;
 use crate::options::Options;
 use crate::target::{Running, Subject};
 

@@ -52,6 +52,9 @@ pub trait Registry: Debug + Send + Sync + 'static {
 
     /// A device connected. Gives the route that it displaces, if the device was connected
     /// elsewhere (or here, on another connection).
+    ///
+    /// # Errors
+    /// `Fenced` when the route's lease is over; nothing is displaced then.
     async fn put(&self, route: Route) -> Result<Option<Route>, PortError>;
 
     /// A connection closed. A route that a later `put` replaced stays.

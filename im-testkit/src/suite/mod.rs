@@ -28,6 +28,9 @@
 use std::future::Future;
 use std::time::Duration;
 
+pub mod bus;
+
+pub mod registry;
 pub mod store;
 
 /// How long one case may take; real servers on a busy machine are slow, a hang is not a result.

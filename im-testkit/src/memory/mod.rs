@@ -1,9 +1,14 @@
 //! Adapters that live in memory: the whole contract of each port, exact and repeatable, for tests
-//! of the node, of apps, and for the simulator.
+//! of the node, of apps, and for the simulator. The bus and the registry of one process are
+//! `im_node::local`.
 
 mod apply;
+mod faulty;
 mod log;
+mod people;
 mod state;
 mod store;
 
+pub use faulty::{Fault, FaultyStore};
+pub use people::{FnHooks, MemoryDirectory, TokenTable};
 pub use store::MemoryStore;

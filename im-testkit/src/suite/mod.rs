@@ -28,7 +28,10 @@
 use std::future::Future;
 use std::time::Duration;
 
+pub mod auth;
 pub mod bus;
+pub mod directory;
+pub mod hooks;
 
 pub mod registry;
 pub mod store;

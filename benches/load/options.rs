@@ -88,7 +88,8 @@ pub(crate) struct Options {
     /// Server on core 0, generator on core 1
     #[arg(long)]
     pub(crate) pin: bool,
-    /// Priority of servers and generator, as `nice` counts: -15 on a machine that others use too
+    /// Priority of servers and generator, as `nice` counts; below 0 it starves all other work on
+    /// the machine, so agree on it first
     #[arg(long, allow_negative_numbers = true)]
     pub(crate) nice: Option<i8>,
     /// Un-acked messages that each sender keeps; may be a list

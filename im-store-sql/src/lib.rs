@@ -1,1 +1,16 @@
-//! placeholder
+//! The SQL store of imkit, on sqlx. SQLite today; the dialects keep to a folder each, and what
+//! needs no SQL (`batch`) is shared by them.
+//!
+//! ```no_run
+//! # async fn open() -> Result<(), im_store_sql::OpenError> {
+//! let store = im_store_sql::SqliteStore::connect("sqlite://chat.db").await?;
+//! # Ok(()) }
+//! ```
+
+mod error;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+pub use error::OpenError;
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteOptions, SqliteStore, Synchronous};

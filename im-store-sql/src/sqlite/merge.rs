@@ -1,0 +1,181 @@
+//! The merge: fills the indexes from the tail, in sorted runs, between commits.
+//!
+//! A pass takes whole conversations in slices, each a transaction short enough that commits wait
+//! little; when the pass is through, everything that it began with is in the indexes, and the
+//! write-ahead log is copied back.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use im_core::model::{Conversation, Stamp};
+use im_core::port::PortError;
+use sqlx::Arguments;
+use sqlx::sqlite::SqliteArguments;
+
+use super::statement::{ROWS_MAX, own, places};
+use super::tail::TailEntry;
+use super::writer::{Writer, begin, end};
+use super::{Shared, sql};
+use crate::error::port_error;
+
+/// Entries of one slice, and so of one short transaction.
+const SLICE_ROWS: usize = 768;
+/// The tail may grow to so many times `merge_every` before commits wait for the merge.
+const HOLD_BACK: usize = 4;
+/// How long a failed merge waits before it is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Merges whenever the tail is long enough, for as long as the store lives.
+pub(super) async fn run(shared: Weak<Shared>) {
+    loop {
+        let Some(strong) = shared.upgrade() else {
+            return;
+        };
+        let due = strong.tail.lock().len >= strong.options.merge_every;
+        if due {
+            if let Err(error) = strong.merge_all().await {
+                tracing::error!(%error, cause = ?std::error::Error::source(&error), "the merge failed");
+                tokio::time::sleep(RETRY).await;
+            }
+            continue;
+        }
+        // Wake now and then, to see whether the store is still there.
+        let _ = tokio::time::timeout(Duration::from_secs(1), strong.full.notified()).await;
+    }
+}
+
+type Slice = Vec<(Conversation, i64, Stamp, Vec<TailEntry>)>;
+
+impl Shared {
+    /// Commits wait when the merge can't keep up, so that the tail stays bounded.
+    pub(super) async fn hold_back(&self) {
+        while self.tail.lock().len >= HOLD_BACK * self.options.merge_every.max(SLICE_ROWS) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            if self.suspect.load(std::sync::atomic::Ordering::Acquire) {
+                return;
+            }
+        }
+    }
+
+    /// One pass: everything that is in the tail now.
+    pub(super) async fn merge_all(&self) -> Result<(), PortError> {
+        let until = self.tail.lock().stamp;
+        let mut from = 0;
+        loop {
+            let slice = self.tail.lock().slice(from, SLICE_ROWS);
+            let Some((_, last_no, ..)) = slice.last() else {
+                break;
+            };
+            from = last_no + 1;
+            let mut writer = self.writer.lock().await;
+            begin(&mut writer).await.map_err(port_error)?;
+            let done = write_slice(&mut writer, &slice).await;
+            end(&mut writer, done).await.map_err(port_error)?;
+            let mut tail = self.tail.lock();
+            for (conversation, ..) in &slice {
+                tail.merged(&conversation.id, conversation.head);
+            }
+        }
+        self.finish_pass(until).await
+    }
+
+    async fn finish_pass(&self, until: Stamp) -> Result<(), PortError> {
+        // What was appended during the pass to conversations it had passed already stays.
+        let first = self.tail.lock().first_n();
+        let merged = first.map_or(until.0 as i64, |first| (first - 1).min(until.0 as i64));
+        {
+            let mut writer = self.writer.lock().await;
+            sqlx::query("UPDATE meta SET merged = max(merged, ?)")
+                .bind(merged)
+                .execute(&mut writer.conn)
+                .await
+                .map_err(port_error)?;
+        }
+        // Most of the log is copied back beside the writer, the rest while it waits: then the
+        // log begins anew with the next commit instead of growing.
+        let passive = "PRAGMA wal_checkpoint(PASSIVE)";
+        sqlx::query(passive)
+            .execute(&self.readers)
+            .await
+            .map_err(port_error)?;
+        let mut writer = self.writer.lock().await;
+        sqlx::query(passive)
+            .execute(&mut writer.conn)
+            .await
+            .map(drop)
+            .map_err(port_error)
+    }
+}
+
+async fn write_slice(writer: &mut Writer, slice: &Slice) -> Result<(), sqlx::Error> {
+    let rows: Vec<(i64, &TailEntry)> = slice
+        .iter()
+        .flat_map(|(_, no, _, entries)| entries.iter().map(move |entry| (*no, entry)))
+        .collect();
+    insert(
+        writer,
+        "entry_seq (conv, seq, n)",
+        3,
+        &rows,
+        |to, no, row| {
+            to.add(no)?;
+            to.add(sql(row.entry.seq))?;
+            to.add(row.n)
+        },
+    )
+    .await?;
+    let mut sent: Vec<(i64, &TailEntry)> = rows
+        .into_iter()
+        .filter(|(_, row)| row.entry.cm_id.is_some())
+        .collect();
+    sent.sort_by(|(a, x), (b, y)| {
+        (a, &x.entry.from, &x.entry.cm_id).cmp(&(b, &y.entry.from, &y.entry.cm_id))
+    });
+    insert(
+        writer,
+        "entry_cm (conv, sender, cm_id, n)",
+        4,
+        &sent,
+        |to, no, row| {
+            to.add(no)?;
+            to.add(row.entry.from.as_str())?;
+            to.add(row.entry.cm_id.as_ref().map(|cm_id| cm_id.as_str()))?;
+            to.add(row.n)
+        },
+    )
+    .await?;
+    for (conversation, no, stamp, _) in slice {
+        sqlx::query(
+            "UPDATE conversation SET head = max(head, ?), stamp = max(stamp, ?) WHERE no = ?",
+        )
+        .bind(sql(conversation.head))
+        .bind(stamp.0 as i64)
+        .bind(no)
+        .execute(&mut writer.conn)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Rows that are there already are left: a merge whose outcome was unknown is done again.
+async fn insert(
+    writer: &mut Writer,
+    table: &str,
+    columns: usize,
+    rows: &[(i64, &TailEntry)],
+    bind: impl Fn(&mut SqliteArguments, i64, &TailEntry) -> Result<(), sqlx::error::BoxDynError>,
+) -> Result<(), sqlx::Error> {
+    for chunk in rows.chunks(ROWS_MAX) {
+        let row = format!("({})", places(columns));
+        let values = vec![row.as_str(); chunk.len()].join(",");
+        let mut arguments = SqliteArguments::default();
+        for (no, row) in chunk {
+            bind(&mut arguments, *no, row).map_err(sqlx::Error::Encode)?;
+        }
+        let text = format!("INSERT OR IGNORE INTO {table} VALUES {values}");
+        let whole = chunk.len() == ROWS_MAX;
+        let query = sqlx::query_with(own(text), arguments).persistent(whole);
+        query.execute(&mut writer.conn).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! Opening and closing the file.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use im_core::model::{ConversationId, Stamp};
+use im_core::port::PortError;
+use parking_lot::Mutex;
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Connection, Row};
+
+use super::lock::FileLock;
+use super::statement::own;
+use super::tail::{Tail, TailEntry};
+use super::writer::Writer;
+use super::{Shared, SqliteOptions, SqliteStore, Synchronous, merge, rows};
+use crate::error::{OpenError, port_error};
+
+/// Every schema that this version knows, in order. A change is a new file, never another text
+/// for an old one.
+const MIGRATIONS: &[(&str, &str)] = &[(
+    "init",
+    include_str!("../../migrations/sqlite/0001_init.sql"),
+)];
+
+/// Pages of the write-ahead log before SQLite itself copies them back, should the background task
+/// not have done it: 64 MiB.
+const CHECKPOINT_PAGES: &str = "16000";
+
+impl SqliteStore {
+    /// Opens or makes a store: `sqlite://PATH`, or a path.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn connect(address: &str) -> Result<Self, OpenError> {
+        Self::connect_with(address, SqliteOptions::default()).await
+    }
+
+    /// Opens or makes a store with other settings than the defaults.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn connect_with(address: &str, options: SqliteOptions) -> Result<Self, OpenError> {
+        let path = address.strip_prefix("sqlite://").unwrap_or(address);
+        if path.is_empty() || path.contains("://") || path.starts_with(":memory:") {
+            return Err(OpenError::Address(address.to_owned()));
+        }
+        let path = Path::new(path);
+        let lock = FileLock::take(path)?;
+        let mut conn = SqliteConnection::connect_with(&writing(path, &options)).await?;
+        migrate(&mut conn).await?;
+        if let Some(pages) = options.pages_max {
+            sqlx::query(own(format!("PRAGMA max_page_count = {pages}")))
+                .execute(&mut conn)
+                .await?;
+        }
+        let readers = SqlitePoolOptions::new()
+            .min_connections(1)
+            .max_connections(options.readers.max(1))
+            .test_before_acquire(false)
+            .connect_with(reading(path, &options))
+            .await?;
+        let shared = Arc::new(Shared {
+            options,
+            tail: Mutex::new(Tail::default()),
+            writer: tokio::sync::Mutex::new(Writer::new(conn)),
+            readers,
+            suspect: AtomicBool::new(false),
+            full: tokio::sync::Notify::new(),
+            closed: AtomicBool::new(false),
+            _lock: lock,
+        });
+        {
+            let mut writer = shared.writer.lock().await;
+            shared.read_tail(&mut writer.conn, Stamp(0)).await?;
+            let mut tail = shared.tail.lock();
+            tail.complete_after = tail.stamp;
+        }
+        tokio::spawn(merge::run(Arc::downgrade(&shared)));
+        Ok(Self { shared })
+    }
+
+    /// Fills the indexes, copies the write-ahead log back and closes the file. Writes that come
+    /// later are refused.
+    ///
+    /// # Errors
+    /// When the file can't be written; what was committed is in it all the same.
+    pub async fn close(&self) -> Result<(), PortError> {
+        self.shared.closed.store(true, Ordering::Release);
+        self.shared.merge_all().await?;
+        self.shared.readers.close().await;
+        let mut writer = self.shared.writer.lock().await;
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+            .execute(&mut writer.conn)
+            .await
+            .map(drop)
+            .map_err(port_error)
+    }
+}
+
+fn writing(path: &Path, options: &SqliteOptions) -> SqliteConnectOptions {
+    let synchronous = match options.synchronous {
+        Synchronous::Full => SqliteSynchronous::Full,
+        Synchronous::Normal => SqliteSynchronous::Normal,
+        Synchronous::Off => SqliteSynchronous::Off,
+    };
+    common(path, options)
+        .create_if_missing(true)
+        .page_size(4_096)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(synchronous)
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+}
+
+/// Connections that only read.
+pub(super) fn reading(path: &Path, options: &SqliteOptions) -> SqliteConnectOptions {
+    common(path, options).read_only(true)
+}
+
+fn common(path: &Path, options: &SqliteOptions) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(Duration::from_millis(options.busy_timeout_ms))
+        .foreign_keys(false)
+        .statement_cache_capacity(128)
+        .pragma("cache_size", "-32768")
+        .pragma("temp_store", "memory")
+}
+
+async fn migrate(conn: &mut SqliteConnection) -> Result<(), OpenError> {
+    let migrations: Vec<Migration> = (1..)
+        .zip(MIGRATIONS)
+        .map(|(version, (name, text))| {
+            let text = sqlx::SqlSafeStr::into_sql_str(*text);
+            Migration::new(version, (*name).into(), MigrationType::Simple, text, false)
+        })
+        .collect();
+    let known = migrations.len() as i64;
+    match Migrator::with_migrations(migrations).run(conn).await {
+        Ok(()) => Ok(()),
+        Err(MigrateError::VersionMissing(found)) => Err(OpenError::Newer { found, known }),
+        Err(MigrateError::Execute(error)) => Err(error.into()),
+        Err(error) => Err(OpenError::Damaged(error.to_string())),
+    }
+}
+
+impl Shared {
+    /// Takes into the tail what the file has after a stamp and the indexes have not.
+    pub(super) async fn read_tail(
+        &self,
+        conn: &mut SqliteConnection,
+        after: Stamp,
+    ) -> Result<(), OpenError> {
+        let meta = sqlx::query("SELECT merged, stamp FROM meta")
+            .fetch_one(&mut *conn)
+            .await?;
+        let (merged, stamp): (i64, i64) = (meta.try_get(0)?, meta.try_get(1)?);
+        let last: Option<i64> = sqlx::query_scalar("SELECT max(n) FROM entry")
+            .fetch_one(&mut *conn)
+            .await?;
+        let last = last.unwrap_or(0);
+        if merged > last.max(stamp) {
+            return Err(OpenError::Damaged(
+                "entries that were merged are not there".to_owned(),
+            ));
+        }
+        let from = merged.max(after.0 as i64);
+        let mut found: BTreeMap<i64, Vec<TailEntry>> = BTreeMap::new();
+        let text = format!(
+            "SELECT e.n, e.conv, c.id, {} FROM entry e JOIN conversation c ON c.no = e.conv \
+             WHERE e.n > ? AND e.seq > c.head ORDER BY e.n",
+            rows::ENTRY
+        );
+        let all = sqlx::query(own(text))
+            .bind(from)
+            .fetch_all(&mut *conn)
+            .await?;
+        for row in &all {
+            let conv: ConversationId = rows::conv_id(row, 2).map_err(damaged)?;
+            let entry = rows::entry(&conv, row, 3).map_err(damaged)?;
+            let entry = TailEntry {
+                n: row.try_get(0)?,
+                entry: Arc::new(entry),
+            };
+            found.entry(row.try_get(1)?).or_default().push(entry);
+        }
+        for (no, entries) in found {
+            self.take_in(conn, no, entries).await?;
+        }
+        let mut tail = self.tail.lock();
+        let newest = Stamp(last.max(stamp).max(merged).unsigned_abs());
+        tail.stamp = tail.stamp.max(newest);
+        Ok(())
+    }
+
+    async fn take_in(
+        &self,
+        conn: &mut SqliteConnection,
+        no: i64,
+        entries: Vec<TailEntry>,
+    ) -> Result<(), OpenError> {
+        let text = format!(
+            "SELECT {} FROM conversation c WHERE c.no = ?",
+            rows::CONVERSATION
+        );
+        let row = sqlx::query(own(text)).bind(no).fetch_one(conn).await?;
+        let (no, mut conversation, stamp) = rows::conversation(&row).map_err(damaged)?;
+        let mut tail = self.tail.lock();
+        let known = tail
+            .get(&conversation.id)
+            .map(|known| known.conversation.head);
+        let mut head = known.unwrap_or(conversation.head);
+        let entries: Vec<_> = entries
+            .into_iter()
+            .filter(|it| it.entry.seq > head)
+            .collect();
+        for entry in &entries {
+            if entry.entry.seq != head.next() {
+                return Err(OpenError::Damaged(format!(
+                    "conversation {no} has entry {} after {head}",
+                    entry.entry.seq
+                )));
+            }
+            head = entry.entry.seq;
+        }
+        conversation.head = head;
+        let last = entries
+            .last()
+            .map_or(stamp, |last| Stamp(last.n.unsigned_abs()));
+        tail.put(no, conversation, last.max(stamp), entries);
+        Ok(())
+    }
+}
+
+fn damaged(error: PortError) -> OpenError {
+    let cause = std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
+    OpenError::Damaged(format!("{error}: {cause}"))
+}

@@ -1,0 +1,604 @@
+//! Reads: the tail is looked at first, the tables after, and of the tables only what lies before
+//! the tail that was seen.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::TryStreamExt;
+use im_core::model::{
+    CmId, Conversation, ConversationId, Entry, Family, Kind, Member, Seq, Stamp, Timestamp, UserId,
+};
+use im_core::port::{
+    Changed, ChangedConversation, LogQuery, MembershipLine, MembershipPage, PortError, RecordKey,
+    View,
+};
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Arguments, Row};
+
+use super::ops::read_record;
+use super::statement::{own, places};
+use super::{Shared, rows, sql};
+use crate::error::port_error;
+
+/// Where counting for `unread` ends.
+const UNREAD_MAX: usize = 999;
+/// Users asked for in one statement.
+const USERS_CHUNK: usize = 500;
+
+/// What the tail knew of a conversation at one moment.
+#[derive(Debug, Clone)]
+struct Seen {
+    head: Seq,
+    stamp: Stamp,
+    first_in_tail: Seq,
+    entries: Vec<Arc<Entry>>,
+}
+
+impl Shared {
+    pub(super) async fn view(
+        &self,
+        conv: &ConversationId,
+        users: &[UserId],
+    ) -> Result<Option<View>, PortError> {
+        // The head that is told is never newer than the members that are: who joins a room by
+        // this view must still hear of what the members' rows don't show.
+        let head = self
+            .tail
+            .lock()
+            .get(conv)
+            .map(|known| known.conversation.head);
+        let mut found = None;
+        let mut members = HashMap::new();
+        let no_users: [&[UserId]; 1] = [&[]];
+        let chunks: Vec<&[UserId]> = users.chunks(USERS_CHUNK).collect();
+        for chunk in if chunks.is_empty() {
+            no_users.to_vec()
+        } else {
+            chunks
+        } {
+            let rows = self.view_rows(conv, chunk).await?;
+            for row in &rows {
+                // Of several statements the first one's conversation is the oldest: the safe one.
+                if found.is_none() {
+                    found = Some(rows::conversation(row)?.1);
+                }
+                if row
+                    .try_get::<Option<&str>, _>(rows::CONVERSATION_COLUMNS)
+                    .is_ok_and(|user| user.is_some())
+                {
+                    let (member, _) = rows::member(row, rows::CONVERSATION_COLUMNS)?;
+                    members.insert(member.user.clone(), member);
+                }
+            }
+        }
+        let Some(mut conversation) = found else {
+            return Ok(None);
+        };
+        let head = head
+            .unwrap_or_default()
+            .max(conversation.head)
+            .max(conversation.version);
+        conversation.head = head;
+        let members = users
+            .iter()
+            .filter_map(|user| members.remove(user))
+            .collect();
+        Ok(Some(View {
+            conversation,
+            members,
+        }))
+    }
+
+    async fn view_rows(
+        &self,
+        conv: &ConversationId,
+        users: &[UserId],
+    ) -> Result<Vec<sqlx::sqlite::SqliteRow>, PortError> {
+        // One statement, so that the version and the members are of one moment.
+        let text = format!(
+            "SELECT {}, {} FROM conversation c LEFT JOIN member m \
+             ON m.conv = c.no AND m.user IN ({}) WHERE c.id = ?",
+            rows::CONVERSATION,
+            rows::MEMBER,
+            places(users.len().next_power_of_two())
+        );
+        let mut arguments = SqliteArguments::default();
+        for at in 0..users.len().next_power_of_two() {
+            let user = users.get(at).map(UserId::as_str);
+            arguments
+                .add(user)
+                .map_err(|error| port_error(sqlx::Error::Encode(error)))?;
+        }
+        arguments
+            .add(conv.as_str())
+            .map_err(|error| port_error(sqlx::Error::Encode(error)))?;
+        sqlx::query_with(own(text), arguments)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(port_error)
+    }
+
+    pub(super) async fn members(
+        &self,
+        conv: &ConversationId,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Vec<Member>, PortError> {
+        let text = format!(
+            "SELECT {} FROM member m WHERE m.conv = (SELECT no FROM conversation WHERE id = ?) \
+             AND m.user > ? AND m.left_seq IS NULL ORDER BY m.user LIMIT ?",
+            rows::MEMBER
+        );
+        let found = sqlx::query(own(text))
+            .bind(conv.as_str())
+            .bind(after.map_or("", UserId::as_str))
+            .bind(limit as i64)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(port_error)?;
+        found
+            .iter()
+            .map(|row| rows::member(row, 0).map(|(member, _)| member))
+            .collect()
+    }
+
+    pub(super) async fn log(
+        &self,
+        conv: &ConversationId,
+        query: LogQuery,
+    ) -> Result<Vec<Entry>, PortError> {
+        match query {
+            LogQuery::After { seq, limit, bytes } => self.after(conv, seq, limit, bytes).await,
+            LogQuery::Before { seq, limit, bytes } => self.before(conv, seq, limit, bytes).await,
+            LogQuery::Sent { sender, cm_id } => self.sent(conv, sender, cm_id).await,
+        }
+    }
+
+    /// Number, first place of the tail, and the tail's entries of a range.
+    async fn look(
+        &self,
+        conv: &ConversationId,
+        from: Seq,
+        to: Seq,
+    ) -> Result<Option<(i64, Seq, Vec<Arc<Entry>>)>, PortError> {
+        {
+            let tail = self.tail.lock();
+            if let Some(known) = tail.get(conv) {
+                let entries = known.range(from, to).cloned().collect();
+                return Ok(Some((known.no, known.first_in_tail(), entries)));
+            }
+        }
+        let no: Option<i64> = sqlx::query_scalar("SELECT no FROM conversation WHERE id = ?")
+            .bind(conv.as_str())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(port_error)?;
+        // Not known, so it has no tail.
+        Ok(no.map(|no| (no, Seq(i64::MAX as u64), Vec::new())))
+    }
+
+    async fn after(
+        &self,
+        conv: &ConversationId,
+        after: Seq,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<Entry>, PortError> {
+        let last = Seq(after.0.saturating_add(limit as u64));
+        let Some((no, first_in_tail, tail)) = self.look(conv, after.next(), last).await? else {
+            return Ok(Vec::new());
+        };
+        let mut page = Page::new(limit, bytes);
+        if after.next() < first_in_tail {
+            let text = format!(
+                "SELECT {} FROM entry_seq s JOIN entry e ON e.n = s.n \
+                 WHERE s.conv = ? AND s.seq > ? AND s.seq < ? ORDER BY s.seq LIMIT ?",
+                rows::ENTRY
+            );
+            let mut found = sqlx::query(own(text))
+                .bind(no)
+                .bind(sql(after))
+                .bind(sql(first_in_tail))
+                .bind(limit as i64)
+                .fetch(&self.readers);
+            while let Some(row) = found.try_next().await.map_err(port_error)? {
+                if !page.take(rows::entry(conv, &row, 0)?) {
+                    return Ok(page.entries);
+                }
+            }
+        }
+        for entry in tail {
+            if !page.take(Entry::clone(&entry)) {
+                break;
+            }
+        }
+        Ok(page.entries)
+    }
+
+    async fn before(
+        &self,
+        conv: &ConversationId,
+        before: Seq,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<Entry>, PortError> {
+        let last = Seq(before.0.saturating_sub(1));
+        let Some((no, first_in_tail, mut tail)) = self.look(conv, Seq(1), last).await? else {
+            return Ok(Vec::new());
+        };
+        let mut page = Page::new(limit, bytes);
+        while let Some(entry) = tail.pop() {
+            if !page.take(Entry::clone(&entry)) {
+                return Ok(page.reversed());
+            }
+        }
+        let text = format!(
+            "SELECT {} FROM entry_seq s JOIN entry e ON e.n = s.n \
+             WHERE s.conv = ? AND s.seq < ? ORDER BY s.seq DESC LIMIT ?",
+            rows::ENTRY
+        );
+        let below = before.min(first_in_tail);
+        let mut found = sqlx::query(own(text))
+            .bind(no)
+            .bind(below.0.min(i64::MAX as u64) as i64)
+            .bind(limit as i64)
+            .fetch(&self.readers);
+        while let Some(row) = found.try_next().await.map_err(port_error)? {
+            if !page.take(rows::entry(conv, &row, 0)?) {
+                break;
+            }
+        }
+        Ok(page.reversed())
+    }
+
+    async fn sent(
+        &self,
+        conv: &ConversationId,
+        sender: UserId,
+        cm_id: CmId,
+    ) -> Result<Vec<Entry>, PortError> {
+        let Some((no, ..)) = self.look(conv, Seq(1), Seq(0)).await? else {
+            return Ok(Vec::new());
+        };
+        let key = (no, sender, cm_id);
+        if let Some(entry) = self.tail.lock().sent(&key) {
+            return Ok(vec![Entry::clone(entry)]);
+        }
+        let text = format!(
+            "SELECT {} FROM entry_cm f JOIN entry e ON e.n = f.n \
+             WHERE f.conv = ? AND f.sender = ? AND f.cm_id = ?",
+            rows::ENTRY
+        );
+        let found = sqlx::query(own(text))
+            .bind(no)
+            .bind(key.1.as_str())
+            .bind(key.2.as_str())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(port_error)?;
+        found.iter().map(|row| rows::entry(conv, row, 0)).collect()
+    }
+
+    pub(super) async fn memberships(
+        &self,
+        user: &UserId,
+        since: Stamp,
+        limit: usize,
+        detail: bool,
+    ) -> Result<MembershipPage, PortError> {
+        let ids = self.conversations_of(user).await?;
+        let (newest, seen) = self.seen(&ids, detail);
+        let mut found = self.lines(user, &seen, since).await?;
+        found.sort_by_key(|(stamp, ..)| *stamp);
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let last = found.last().map_or(since, |(stamp, ..)| *stamp);
+        let mut lines = Vec::with_capacity(found.len());
+        for (_, no, conversation, member) in found {
+            let mut line = MembershipLine {
+                conversation,
+                member,
+                unread: 0,
+                last: None,
+            };
+            if detail {
+                let seen = seen.get(&line.conversation.id);
+                self.detail(no, &mut line, seen).await?;
+            }
+            lines.push(line);
+        }
+        Ok(MembershipPage {
+            lines,
+            stamp: if more { last } else { newest },
+            more,
+        })
+    }
+
+    async fn conversations_of(&self, user: &UserId) -> Result<Vec<ConversationId>, PortError> {
+        let found = sqlx::query(
+            "SELECT c.id FROM member m JOIN conversation c ON c.no = m.conv WHERE m.user = ?",
+        )
+        .bind(user.as_str())
+        .fetch_all(&self.readers)
+        .await
+        .map_err(port_error)?;
+        found.iter().map(|row| rows::conv_id(row, 0)).collect()
+    }
+
+    /// The newest stamp, and what the tail knows of these conversations, at one moment.
+    fn seen(&self, ids: &[ConversationId], detail: bool) -> (Stamp, HashMap<ConversationId, Seen>) {
+        let tail = self.tail.lock();
+        let mut seen = HashMap::new();
+        for id in ids {
+            let Some(known) = tail.get(id) else { continue };
+            let entries = match detail {
+                true => known
+                    .entries
+                    .iter()
+                    .map(|entry| Arc::clone(&entry.entry))
+                    .collect(),
+                false => Vec::new(),
+            };
+            let of = Seen {
+                head: known.conversation.head,
+                stamp: known.stamp,
+                first_in_tail: known.first_in_tail(),
+                entries,
+            };
+            seen.insert(id.clone(), of);
+        }
+        (tail.stamp, seen)
+    }
+
+    /// A user's conversations that changed after a stamp.
+    async fn lines(
+        &self,
+        user: &UserId,
+        seen: &HashMap<ConversationId, Seen>,
+        since: Stamp,
+    ) -> Result<Vec<(Stamp, i64, Conversation, Member)>, PortError> {
+        let text = format!(
+            "SELECT {}, {} FROM member m JOIN conversation c ON c.no = m.conv WHERE m.user = ?",
+            rows::CONVERSATION,
+            rows::MEMBER
+        );
+        let found = sqlx::query(own(text))
+            .bind(user.as_str())
+            .fetch_all(&self.readers)
+            .await;
+        let mut lines = Vec::new();
+        for row in &found.map_err(port_error)? {
+            let (no, mut conversation, mut stamp) = rows::conversation(row)?;
+            let (member, of_member) = rows::member(row, rows::CONVERSATION_COLUMNS)?;
+            conversation.head = conversation.head.max(conversation.version);
+            if let Some(seen) = seen.get(&conversation.id) {
+                conversation.head = conversation.head.max(seen.head);
+                stamp = stamp.max(seen.stamp);
+            }
+            // One who has left hears of their leaving, and of nothing that happens later.
+            let changed = if member.is_in() {
+                stamp.max(of_member)
+            } else {
+                of_member
+            };
+            if changed > since {
+                lines.push((changed, no, conversation, member));
+            }
+        }
+        Ok(lines)
+    }
+
+    /// The last entry that a member may see, and how many they have not read.
+    async fn detail(
+        &self,
+        no: i64,
+        line: &mut MembershipLine,
+        seen: Option<&Seen>,
+    ) -> Result<(), PortError> {
+        let member = &line.member;
+        let last = member.left_seq.unwrap_or(line.conversation.head);
+        let first = member.first_seq.max(line.conversation.first_seq);
+        let tail = seen.map_or(&[] as &[_], |seen| &seen.entries);
+        let below = seen.map_or(Seq(i64::MAX as u64), |seen| seen.first_in_tail);
+        if last >= first {
+            let in_tail = tail.iter().find(|entry| entry.seq == last);
+            line.last = match in_tail {
+                Some(entry) => Some(Entry::clone(entry)),
+                None => self
+                    .after(&line.conversation.id, Seq(last.0 - 1), 1, usize::MAX)
+                    .await?
+                    .pop(),
+            };
+        }
+        let from = Seq(member.read.0.max(first.0.saturating_sub(1)));
+        let counts = |entry: &&Arc<Entry>| {
+            entry.seq > from
+                && entry.seq <= last
+                && entry.from != member.user
+                && entry.body.kind().family() == Family::Say
+        };
+        let mut unread = tail.iter().filter(counts).take(UNREAD_MAX).count();
+        if from.next() < below && unread < UNREAD_MAX {
+            unread += self.count_say(no, &member.user, from, last, below).await?;
+        }
+        line.unread = u32::try_from(unread.min(UNREAD_MAX)).unwrap_or(u32::MAX);
+        Ok(())
+    }
+
+    async fn count_say(
+        &self,
+        no: i64,
+        user: &UserId,
+        from: Seq,
+        last: Seq,
+        below: Seq,
+    ) -> Result<usize, PortError> {
+        let say: Vec<String> = Kind::ALL
+            .iter()
+            .filter(|kind| kind.family() == Family::Say)
+            .map(|kind| format!("'{}'", kind.as_str()))
+            .collect();
+        let text = format!(
+            "SELECT count(*) FROM (SELECT 1 FROM entry_seq s JOIN entry e ON e.n = s.n \
+             WHERE s.conv = ? AND s.seq > ? AND s.seq <= ? AND s.seq < ? AND e.sender <> ? \
+             AND e.kind IN ({}) LIMIT {UNREAD_MAX})",
+            say.join(",")
+        );
+        let count: i64 = sqlx::query_scalar(own(text))
+            .bind(no)
+            .bind(sql(from))
+            .bind(sql(last))
+            .bind(below.0.min(i64::MAX as u64) as i64)
+            .bind(user.as_str())
+            .fetch_one(&self.readers)
+            .await
+            .map_err(port_error)?;
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
+    pub(super) async fn changed(&self, since: Stamp, limit: usize) -> Result<Changed, PortError> {
+        self.notice().await?;
+        let (newest, complete_after, mut found) = {
+            let tail = self.tail.lock();
+            let found: Vec<(Stamp, ChangedConversation)> = tail
+                .changed_after(since)
+                .take(limit.saturating_add(1))
+                .map(|(stamp, known)| {
+                    let conv = known.conversation.id.clone();
+                    (
+                        stamp,
+                        ChangedConversation {
+                            conv,
+                            head: known.conversation.head,
+                        },
+                    )
+                })
+                .collect();
+            (tail.stamp, tail.complete_after, found)
+        };
+        if limit == 0 || since >= newest {
+            return Ok(Changed {
+                convs: Vec::new(),
+                stamp: newest,
+                more: false,
+            });
+        }
+        if since < complete_after {
+            let known: std::collections::HashSet<_> = self.known_ids(since).into_iter().collect();
+            let older = self.changed_rows(since, limit + 1).await?;
+            found.extend(
+                older
+                    .into_iter()
+                    .filter(|(_, changed)| !known.contains(&changed.conv)),
+            );
+            found.sort_by_key(|(stamp, _)| *stamp);
+        }
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let last = found.last().map_or(since, |(stamp, _)| *stamp);
+        let convs = found.into_iter().map(|(_, changed)| changed).collect();
+        Ok(Changed {
+            convs,
+            stamp: if more { last } else { newest },
+            more,
+        })
+    }
+
+    fn known_ids(&self, since: Stamp) -> Vec<ConversationId> {
+        let tail = self.tail.lock();
+        tail.changed_after(since)
+            .map(|(_, known)| known.conversation.id.clone())
+            .collect()
+    }
+
+    async fn changed_rows(
+        &self,
+        since: Stamp,
+        limit: usize,
+    ) -> Result<Vec<(Stamp, ChangedConversation)>, PortError> {
+        let text = format!(
+            "SELECT {} FROM conversation c WHERE c.stamp > ? ORDER BY c.stamp LIMIT ?",
+            rows::CONVERSATION
+        );
+        let found = sqlx::query(own(text))
+            .bind(since.0 as i64)
+            .bind(limit as i64)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(port_error)?;
+        let mut changed = Vec::with_capacity(found.len());
+        for row in &found {
+            let (_, conversation, stamp) = rows::conversation(row)?;
+            let head = conversation.head.max(conversation.version);
+            changed.push((
+                stamp,
+                ChangedConversation {
+                    conv: conversation.id,
+                    head,
+                },
+            ));
+        }
+        Ok(changed)
+    }
+
+    /// Looks whether somebody else has appended (see `commit_in`), and takes it in.
+    pub(super) async fn notice(&self) -> Result<(), PortError> {
+        let last: Option<i64> = sqlx::query_scalar("SELECT max(n) FROM entry")
+            .fetch_one(&self.readers)
+            .await
+            .map_err(port_error)?;
+        let known = self.tail.lock().stamp;
+        if last.unwrap_or(0).unsigned_abs() <= known.0 {
+            return Ok(());
+        }
+        // Most likely a commit of our own that is not in the tail yet: behind its lock it is.
+        let mut writer = self.writer.lock().await;
+        let known = self.tail.lock().stamp;
+        if last.unwrap_or(0).unsigned_abs() > known.0 || self.suspect.load(Ordering::Acquire) {
+            self.absorb(&mut writer).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn record(
+        &self,
+        key: &RecordKey,
+        now: Timestamp,
+    ) -> Result<Option<String>, PortError> {
+        read_record(&self.readers, key, now).await
+    }
+}
+
+/// A page under way.
+struct Page {
+    entries: Vec<Entry>,
+    limit: usize,
+    bytes: usize,
+}
+
+impl Page {
+    fn new(limit: usize, bytes: usize) -> Self {
+        Self {
+            entries: Vec::with_capacity(limit.min(256)),
+            limit,
+            bytes,
+        }
+    }
+
+    /// Takes an entry if there is room. False when nothing more fits.
+    fn take(&mut self, entry: Entry) -> bool {
+        let size = entry.body.json().len();
+        if self.entries.len() >= self.limit || (size > self.bytes && !self.entries.is_empty()) {
+            return false;
+        }
+        self.bytes = self.bytes.saturating_sub(size);
+        self.entries.push(entry);
+        self.entries.len() < self.limit
+    }
+
+    fn reversed(mut self) -> Vec<Entry> {
+        self.entries.reverse();
+        self.entries
+    }
+}

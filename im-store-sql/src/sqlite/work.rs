@@ -1,0 +1,155 @@
+//! A batch under way: every commit decided against what the ones before it did.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use im_core::model::{Conversation, ConversationId, Entry, NewEntry, Seq, Stamp};
+use im_core::port::{Appended, Commit, Committed, Rejected, Write};
+use im_core::port::{PortError, PortErrorKind};
+
+use super::tail::{SentKey, Tail, TailEntry};
+
+/// A conversation that the batch has touched.
+#[derive(Debug, Clone)]
+pub(super) struct Touched {
+    pub(super) no: i64,
+    pub(super) conversation: Conversation,
+    pub(super) stamp: Stamp,
+    pub(super) new: Vec<TailEntry>,
+}
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    pub(super) touched: HashMap<ConversationId, Touched>,
+    /// What the batch itself has sent, and what was found of earlier sends.
+    pub(super) sent: HashMap<SentKey, Arc<Entry>>,
+    /// The last stamp given.
+    pub(super) stamp: Stamp,
+    /// The entries of the batch in the order of their `n`, each with its conversation's number.
+    pub(super) rows: Vec<(i64, TailEntry)>,
+    /// A stamp was given that no entry has: it must be kept otherwise.
+    pub(super) stamp_without_entry: bool,
+}
+
+impl Work {
+    pub(super) fn new(stamp: Stamp) -> Self {
+        Self {
+            stamp,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn next_stamp(&mut self) -> Stamp {
+        self.stamp = Stamp(self.stamp.0 + 1);
+        self.stamp
+    }
+
+    /// What an earlier commit with the same `cm_id` got.
+    pub(super) fn duplicate(
+        &self,
+        tail: Mutexed<'_>,
+        commit: &Commit,
+    ) -> Result<Option<Committed>, Rejected> {
+        let Some(touched) = self.touched.get(&commit.conv) else {
+            return Ok(None);
+        };
+        let mut appended = Vec::new();
+        for entry in appends(commit) {
+            let Some(key) = sent_key(touched.no, entry) else {
+                continue;
+            };
+            let first = match self.sent.get(&key) {
+                Some(first) => Some(Arc::clone(first)),
+                None => tail.lock().sent(&key).cloned(),
+            };
+            let Some(first) = first else { continue };
+            if first.digest != entry.digest {
+                return Err(Rejected::CmIdReused);
+            }
+            appended.push(Appended {
+                seq: first.seq,
+                id: first.id,
+                at: first.at,
+                dup: true,
+            });
+        }
+        let version = touched.conversation.version;
+        Ok((!appended.is_empty()).then_some(Committed {
+            appended,
+            version,
+            created: false,
+        }))
+    }
+
+    /// Appends an entry to a conversation that was touched.
+    pub(super) fn append(&mut self, conv: &ConversationId, new: &NewEntry) -> Option<Appended> {
+        let stamp = self.next_stamp();
+        let touched = self.touched.get_mut(conv)?;
+        let seq = touched.conversation.head.next();
+        touched.conversation.head = seq;
+        touched.stamp = stamp;
+        let entry = Arc::new(new.at(conv.clone(), seq));
+        let row = TailEntry {
+            n: stamp.0 as i64,
+            entry: Arc::clone(&entry),
+        };
+        touched.new.push(row.clone());
+        self.rows.push((touched.no, row));
+        if let Some(key) = sent_key(touched.no, new) {
+            self.sent.insert(key, entry);
+        }
+        Some(Appended {
+            seq,
+            id: new.id,
+            at: new.at,
+            dup: false,
+        })
+    }
+
+    /// A stamp for a change that is no entry.
+    pub(super) fn stamp_alone(&mut self) -> Stamp {
+        self.stamp_without_entry = true;
+        self.next_stamp()
+    }
+}
+
+/// The tail's lock, as the decisions see it.
+pub(super) type Mutexed<'a> = &'a parking_lot::Mutex<Tail>;
+
+pub(super) fn appends(commit: &Commit) -> impl Iterator<Item = &NewEntry> {
+    commit.writes.iter().filter_map(|write| match write {
+        Write::Append(entry) => Some(entry),
+        _ => None,
+    })
+}
+
+pub(super) fn sent_key(no: i64, entry: &NewEntry) -> Option<SentKey> {
+    Some((no, entry.from.clone(), entry.cm_id.clone()?))
+}
+
+/// One commit that uses a `cm_id` twice is a bug of the caller.
+pub(super) fn check_own_ids(commit: &Commit) -> Result<(), Rejected> {
+    let ids: Vec<_> = appends(commit)
+        .filter_map(|entry| Some((&entry.from, entry.cm_id.as_ref()?)))
+        .collect();
+    for (at, id) in ids.iter().enumerate() {
+        if ids[..at].contains(id) {
+            return Err(PortError::new(PortErrorKind::Internal).into());
+        }
+    }
+    Ok(())
+}
+
+/// Whether a commit only appends: then nothing but entries is written.
+pub(super) fn only_appends(commit: &Commit) -> bool {
+    commit
+        .writes
+        .iter()
+        .all(|write| matches!(write, Write::Append(_)))
+}
+
+/// Where the next entry of a conversation would stand.
+pub(super) fn next_seq(touched: Option<&Touched>) -> Seq {
+    touched.map_or(Seq(1), |touched| touched.conversation.head.next())
+}

@@ -1,0 +1,31 @@
+//! The store's suite on SQLite files.
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
+use std::sync::Arc;
+
+use im_core::port::Store;
+use im_store_sql::{SqliteOptions, SqliteStore};
+use tempfile::TempDir;
+
+async fn fresh(merge_every: usize) -> (TempDir, Arc<dyn Store>) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.db");
+    let options = SqliteOptions {
+        merge_every,
+        ..SqliteOptions::default()
+    };
+    let store = SqliteStore::connect_with(path.to_str().unwrap(), options)
+        .await
+        .unwrap();
+    (dir, Arc::new(store))
+}
+
+/// As it is by default: most of what a test writes stays in the tail.
+mod in_the_tail {
+    im_testkit::store_suite!(super::fresh(8_192));
+}
+
+/// Everything moves to the indexes almost at once, while it is read.
+mod in_the_indexes {
+    im_testkit::store_suite!(super::fresh(3));
+}

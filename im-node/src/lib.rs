@@ -9,6 +9,7 @@
 //! (`dispatch`, `rooms`), which push it to the connections (`link`), and the sender gets `sent`.
 
 mod appender;
+pub mod auth;
 mod clock;
 mod connection;
 mod cursors;

@@ -11,5 +11,6 @@
 )]
 
 mod outbox;
+mod page;
 mod vectors;
 mod world;

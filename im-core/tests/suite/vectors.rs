@@ -239,12 +239,13 @@ fn samples() -> Vec<Json> {
     ]
 }
 
-/// Every place in a value, as a path of names and indices.
+/// Every place in a value, as a path of names and indices; of an array the first two items.
 fn places(value: &Json, path: &str, out: &mut Vec<String>) {
     let inner: Vec<(String, &Json)> = match value {
         Json::Object(fields) => fields.iter().map(|(k, v)| (k.clone(), v)).collect(),
         Json::Array(items) => items
             .iter()
+            .take(2)
             .enumerate()
             .map(|(i, v)| (i.to_string(), v))
             .collect(),

@@ -129,3 +129,27 @@ impl Inner {
         (method.act)(call, Params::new(params)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_protocol_page_has_every_method_with_its_route() {
+        let page = include_str!("../../../docs/protocol.md");
+        for method in METHODS {
+            let route = method.route.map_or_else(
+                || "none".to_owned(),
+                |route| {
+                    format!(
+                        "`{} {}`",
+                        format!("{:?}", route.verb).to_uppercase(),
+                        route.path
+                    )
+                },
+            );
+            let row = format!("| `{}` | {route}", method.name);
+            assert!(page.contains(&row), "{row}");
+        }
+    }
+}

@@ -1,1 +1,69 @@
-//! placeholder
+//! Chat that lives inside your Rust app: on your own users, your own database, in your own
+//! process, with a promise: **what was answered `sent` is in the log for good, once, in order, and
+//! every member gets it.**
+//!
+//! # What to write in your `main`
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     // Where messages live: one SQLite file, made when missing.
+//!     let store = imkit::sqlite::SqliteStore::connect("sqlite://chat.db").await?;
+//!     // Who may connect: your tokens, signed with your secret (32 bytes or more).
+//!     let secret = std::env::var("CHAT_SECRET")?;
+//!     let auth = imkit::node::auth::JwtAuthenticator::hs256(&secret)?;
+//!     let node = imkit::node::Node::builder(Arc::new(store), Arc::new(auth)).start().await?;
+//!     // Where clients connect: ws://…/chat/v1/ws, and the HTTP API beside it.
+//!     let chat = imkit::ws::Transport::new(node.clone()).router();
+//!     let app = axum::Router::new().nest("/chat", chat); // … your own routes
+//!     let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+//!     imkit::ws::serve(listener, app, async move {
+//!         tokio::signal::ctrl_c().await.ok();
+//!         node.shutdown().await; // clients are told to reconnect, what was accepted is finished
+//!     })
+//!     .await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Your program acts too
+//!
+//! [`node::Node::service`] calls whatever a user can do: send, make groups, add members. A message
+//! and your own row in one transaction: [`sqlite::SqliteStore::commit_in`].
+//!
+//! # Then each port
+//!
+//! What imkit needs of the world is a trait, each small, each with a conformance suite in the
+//! crate `im-testkit` that your own adapter can run:
+//!
+//! | port | what it is | what comes with imkit |
+//! | --- | --- | --- |
+//! | [`core::port::Store`] | the truth about every conversation | [`sqlite::SqliteStore`] |
+//! | [`core::port::Authenticator`] | whose token is it | [`node::auth::JwtAuthenticator`] |
+//! | [`core::port::Directory`] | your own users: known, banned | everybody is known |
+//! | [`core::port::Hooks`] | your word in every message: refuse, rewrite | none |
+//! | [`core::port::Bus`] | hints between nodes | [`node::local::LocalBus`]: one process |
+//! | [`core::port::Registry`] | which node has whose connections | [`node::local::LocalRegistry`] |
+//! | [`core::port::Clock`] | time | [`node::TokioClock`] |
+//!
+//! # Features
+//!
+//! | feature | brings | default |
+//! | --- | --- | --- |
+//! | `ws` | [`ws`]: WebSocket and HTTP as an axum router | yes |
+//! | `sqlite` | [`sqlite`]: the embedded store | yes |
+//! | `client` | [`client`]: the Rust client | no |
+//!
+//! No feature changes what another one does.
+
+pub use im_core as core;
+pub use im_node as node;
+
+#[cfg(feature = "client")]
+pub use im_client as client;
+#[cfg(feature = "sqlite")]
+pub use im_store_sql as sqlite;
+#[cfg(feature = "ws")]
+pub use im_transport_ws as ws;

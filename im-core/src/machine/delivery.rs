@@ -4,8 +4,9 @@
 //! Inputs: [`handle_entry`](Delivery::handle_entry) for the next entry of a conversation (in the
 //! order of `seq`), [`handle_ack`](Delivery::handle_ack), [`handle_caught_up`](
 //! Delivery::handle_caught_up) when a pull reached the end, [`handle_left`](Delivery::handle_left),
-//! [`handle_timeout`](Delivery::handle_timeout). Outputs: what `handle_entry` answers, and
-//! [`poll_event`](Delivery::poll_event), drained until `None` after `handle_timeout`.
+//! [`handle_lost`](Delivery::handle_lost), [`handle_timeout`](Delivery::handle_timeout). Outputs:
+//! what `handle_entry` answers, and [`poll_event`](Delivery::poll_event), drained until `None`
+//! after `handle_timeout`.
 //!
 //! `K` names a conversation cheaply on this node. An idle connection holds nothing here: state is
 //! kept only while entries are un-acked, a conversation is behind, or the connection has read
@@ -51,8 +52,22 @@ struct Conv {
 }
 
 impl Conv {
+    const fn at(seq: Seq) -> Self {
+        Self {
+            behind: false,
+            pushed: seq,
+            acked: seq,
+            ages: VecDeque::new(),
+        }
+    }
+
     const fn unacked(&self) -> usize {
         (self.pushed.0 - self.acked.0) as usize
+    }
+
+    /// When the oldest un-acked entry is too old.
+    fn deadline(&self, ack_after: Duration) -> Option<Instant> {
+        self.ages.front().map(|(_, at)| *at + ack_after)
     }
 }
 
@@ -85,6 +100,13 @@ impl<K: Ord + Copy> Delivery<K> {
         self.in_window
     }
 
+    /// For how many conversations anything is kept: 0 for an idle connection, except one each that
+    /// it has caught up with and not acked an entry of since.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.convs.len()
+    }
+
     /// Whether a conversation is behind.
     #[must_use]
     pub fn is_behind(&self, key: K) -> bool {
@@ -92,22 +114,18 @@ impl<K: Ord + Copy> Delivery<K> {
     }
 
     /// The next entry of a conversation. Entries of one conversation come in the order of `seq`,
-    /// without a hole.
+    /// without a hole; behind one that is there nothing is pushed until the client has pulled.
     pub fn handle_entry(&mut self, now: Instant, key: K, seq: Seq) -> Push {
         let full = self.in_window >= self.window;
-        let conv = self.convs.entry(key).or_insert_with(|| {
-            let before = Seq(seq.0.saturating_sub(1));
-            Conv {
-                behind: false,
-                pushed: before,
-                acked: before,
-                ages: VecDeque::new(),
-            }
-        });
+        let conv = self
+            .convs
+            .entry(key)
+            .or_insert_with(|| Conv::at(Seq(seq.0.saturating_sub(1))));
         if conv.behind || seq <= conv.pushed {
             return Push::Skip;
         }
-        if full {
+        let late = conv.deadline(self.ack_after).is_some_and(|at| at <= now);
+        if full || late || seq > conv.pushed.next() {
             self.on_behind(key);
             return Push::Behind;
         }
@@ -116,7 +134,7 @@ impl<K: Ord + Copy> Delivery<K> {
         let step = self.ack_after / AGE_STEPS;
         match conv.ages.back() {
             Some((_, at)) if now.saturating_duration_since(*at) < step => {}
-            // The clock's caller is late: what is kept covers the newer ones too.
+            // So short a time that its steps round to nothing.
             _ if conv.ages.len() > AGE_STEPS as usize => {}
             _ => conv.ages.push_back((seq, now)),
         }
@@ -148,15 +166,17 @@ impl<K: Ord + Copy> Delivery<K> {
         }
     }
 
-    /// A pull of the conversation reached its end: the log has nothing above `last` now. The next
-    /// entry to push is the one after it. Call it in the same breath in which the room was seen to
-    /// have applied nothing above `last`.
+    /// A pull of the conversation reached its end: the log has nothing above `last` now (of an
+    /// empty page, the head, whatever place the client named). The next entry to push is the one
+    /// after it. Call it in the same breath in which the room was seen to have applied nothing
+    /// above `last`.
     pub fn handle_caught_up(&mut self, key: K, last: Seq) {
         if let Some(conv) = self.convs.get_mut(&key).filter(|conv| conv.behind) {
             conv.behind = false;
-            // The room may lag behind the log: what it still brings up to `last` is skipped.
-            conv.pushed = conv.pushed.max(last);
-            conv.acked = conv.pushed;
+            // The room may lag behind the log: what it still brings up to `last` is skipped. In
+            // another epoch `last` may be below what was pushed in the one before.
+            conv.pushed = last;
+            conv.acked = last;
         }
     }
 
@@ -167,12 +187,19 @@ impl<K: Ord + Copy> Delivery<K> {
         }
     }
 
+    /// Entries that should have been pushed are not to be had, or the log began another epoch:
+    /// tell the client that the conversation is behind (again, if it is: its epoch may be new).
+    pub fn handle_lost(&mut self, key: K) {
+        self.convs.entry(key).or_insert_with(|| Conv::at(Seq(0)));
+        self.on_behind(key);
+    }
+
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         let late: Vec<K> = self
             .convs
             .iter()
-            .filter(|(_, conv)| self.deadline(conv).is_some_and(|at| at <= now))
+            .filter(|(_, conv)| conv.deadline(self.ack_after).is_some_and(|at| at <= now))
             .map(|(key, _)| *key)
             .collect();
         for key in late {
@@ -192,13 +219,9 @@ impl<K: Ord + Copy> Delivery<K> {
         let soonest = self
             .convs
             .values()
-            .filter_map(|conv| self.deadline(conv))
+            .filter_map(|conv| conv.deadline(self.ack_after))
             .min();
         soonest.map(|at| (at, "an entry is un-acked for too long"))
-    }
-
-    fn deadline(&self, conv: &Conv) -> Option<Instant> {
-        conv.ages.front().map(|(_, at)| *at + self.ack_after)
     }
 
     fn on_behind(&mut self, key: K) {

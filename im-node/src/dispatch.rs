@@ -127,6 +127,7 @@ impl Inner {
     ) {
         let mut run: Vec<Arc<OutEntry>> = Vec::new();
         let mut joined = Vec::new();
+        let mut gap = false;
         while let Some(event) = state.machine.poll_event() {
             match event {
                 RoomEvent::Push(entry) => {
@@ -147,11 +148,27 @@ impl Inner {
                         local.left(&room.conv, room.key);
                     }
                 }
+                RoomEvent::Lost(users) => {
+                    let head = state.machine.head().unwrap_or_default();
+                    for user in &users {
+                        state.members.remove(user);
+                        if let Some(local) = self.hub.get(user) {
+                            local.lost(room.known(&state), head);
+                        }
+                    }
+                    joined.push((users, head.next()));
+                }
+                RoomEvent::Gap => gap = true,
             }
         }
         self.push_run(room, &state, &mut run);
         let read = state.machine.poll_read();
+        let head = state.machine.head().unwrap_or_default();
         drop(state);
+        if gap {
+            let (inner, conv) = (Arc::clone(self), room.conv.clone());
+            self.spawn(async move { inner.look_after_gap(&conv, head).await });
+        }
         for (users, seq) in joined {
             self.join_later(&room.conv, &users, seq);
         }
@@ -246,7 +263,10 @@ impl Inner {
                 if state.machine.get(&local.id).is_some() {
                     return;
                 }
-                state.learn(&view.conversation);
+                if !state.learn(&view.conversation) {
+                    done = false;
+                    return;
+                }
                 self.join_with_recent(room, state, local, member.clone(), first_push);
             });
             if done {

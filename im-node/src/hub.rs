@@ -70,6 +70,14 @@ impl LocalUser {
         }
     }
 
+    /// Entries of a conversation are not to be had, and the room holds the user no more.
+    pub(crate) fn lost(&self, room: RoomRef<'_>, head: Seq) {
+        self.rooms.lock().remove(room.conv);
+        for link in self.links.lock().iter() {
+            link.lost(room, head);
+        }
+    }
+
     /// The user left a conversation.
     pub(crate) fn left(&self, conv: &ConversationId, key: u64) {
         self.rooms.lock().remove(conv);

@@ -261,6 +261,20 @@ impl Link {
         self.out.lock().delivery.handle_caught_up(key, last);
     }
 
+    /// Entries are not to be had: the client pulls what there is.
+    pub(crate) fn lost(&self, room: RoomRef<'_>, head: Seq) {
+        let mut out = self.out.lock();
+        if out.closed || out.close.is_some() {
+            return;
+        }
+        out.delivery.handle_lost(room.key);
+        out.names.remove(&room.key);
+        metrics::counter!("im_behind_total").increment(1);
+        out.queue.push_back(behind(room.conv, head, room.epoch));
+        drop(out);
+        self.ready.notify_one();
+    }
+
     /// The user left a conversation.
     pub(crate) fn left(&self, key: u64) {
         let mut out = self.out.lock();

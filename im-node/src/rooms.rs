@@ -57,19 +57,23 @@ impl LiveRoom {
 }
 
 impl RoomState {
-    /// Takes a conversation that was read from the store, unless what is known is newer.
-    pub(crate) fn learn(&mut self, conversation: &Conversation) {
-        let newer = self
-            .info
-            .as_ref()
-            .is_none_or(|info| info.version < conversation.version);
-        if newer {
+    /// Takes a conversation that was read from the store, unless what is known is newer. False when
+    /// it is of an earlier epoch: what was read with it is void.
+    pub(crate) fn learn(&mut self, conversation: &Conversation) -> bool {
+        let known = self.info.as_ref().map(|info| (info.epoch, info.version));
+        if !self
+            .machine
+            .handle_epoch(conversation.epoch, conversation.head)
+        {
+            return false;
+        }
+        if known < Some((conversation.epoch, conversation.version)) {
             // Entries that told of changes up to that version may still come, and are then taken
             // for known: what is cached of the members could miss them.
             self.members.clear();
             self.info = Some(conversation.clone());
         }
-        self.machine.handle_head(conversation.head);
+        true
     }
 
     /// The version of the members that the room knows.

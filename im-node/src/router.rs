@@ -326,6 +326,13 @@ impl Inner {
         }
     }
 
+    /// A room missed entries for good: whom they made members was not told.
+    pub(crate) async fn look_after_gap(self: &Arc<Self>, conv: &ConversationId, head: Seq) {
+        if let Err(error) = self.look_for_members(conv, head).await {
+            tracing::warn!(%error, "the members of a conversation could not be read");
+        }
+    }
+
     /// A conversation changed that has no room here: do any of those connected belong to it now?
     async fn look_for_members(
         self: &Arc<Self>,

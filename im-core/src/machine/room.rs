@@ -4,26 +4,32 @@
 //! in any order; it applies them at head + 1 only, each once, with what they change in the
 //! membership, so that a stale node can't push to somebody who was removed.
 //!
-//! Inputs: [`handle_head`](Room::handle_head) (a head that the store is known to have),
-//! [`handle_entry`](Room::handle_entry), [`handle_read`](Room::handle_read) and
-//! [`handle_read_failed`](Room::handle_read_failed) (answers to [`poll_read`](Room::poll_read)),
-//! [`handle_join`](Room::handle_join), [`handle_part`](Room::handle_part),
-//! [`handle_timeout`](Room::handle_timeout). Outputs: [`poll_event`](Room::poll_event), drained
-//! until `None` after every input, then [`poll_read`](Room::poll_read). On
-//! [`RoomEvent::Joined`] the shell calls `handle_join` for those of the users that are connected
-//! here, before it polls on; on [`RoomEvent::Push`] it sends to [`recipients`](Room::recipients).
+//! Inputs: [`handle_head`](Room::handle_head) or [`handle_epoch`](Room::handle_epoch) (a head that
+//! the store is known to have), [`handle_entry`](Room::handle_entry),
+//! [`handle_read`](Room::handle_read) and [`handle_read_failed`](Room::handle_read_failed)
+//! (answers to [`poll_read`](Room::poll_read)), [`handle_join`](Room::handle_join),
+//! [`handle_part`](Room::handle_part), [`handle_timeout`](Room::handle_timeout). Outputs:
+//! [`poll_event`](Room::poll_event), drained until `None` after every input, then
+//! [`poll_read`](Room::poll_read). On [`RoomEvent::Push`] the shell sends to
+//! [`recipients`](Room::recipients).
 //!
-//! `H` is the shell's handle of a user's connections on this node.
+//! `H` is the shell's handle of a user's connections on this node, all of them: one more
+//! connection of somebody who is here needs no join.
+
+mod steps;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::model::{Entry, Seq, UserId};
+use crate::model::{Entry, Epoch, Seq, UserId};
 use crate::rule::{MemberEvent, MemberEventOp};
 
-/// Recent entries kept for pulls of the tail.
+/// Recent entries kept for pulls of the tail, and for those who join late.
 const RING_MAX: usize = 64;
+/// How far a room goes back for one who joins late. Who comes later than that is lost, and pulls:
+/// everybody else waits while a room goes back.
+const LATE_MAX: u64 = 1_024;
 /// Entries kept that came before their turn; more are dropped, and read from the store in time.
 const PENDING_MAX: usize = 1_024;
 /// How long a failed read waits before the next.
@@ -34,13 +40,24 @@ const READ_LIMIT: usize = 200;
 /// What the shell must do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RoomEvent {
-    /// These users became members with the entry that follows.
+    /// These users became members with the entry that follows. Those of them that are connected
+    /// here join: at once, before the next poll, and the entry is the first that they get,
+    /// whatever `after` says; or later, when their membership was read.
     Joined(Vec<UserId>),
     /// The next entry: send it to the recipients.
     Push(Arc<Entry>),
     /// This user is no member any more and no recipient; the entry before was their last. (So a
     /// shell that gathers entries sends them before it polls on after a `member` entry.)
     Left(UserId),
+    /// These users are not here any more, because entries that they should have got are gone for
+    /// good (a trimmed log, another epoch), or they joined too late. Whether they still are
+    /// members is not known: tell their connections `behind`
+    /// ([`Delivery::handle_lost`](super::Delivery::handle_lost)), read their membership, and let
+    /// those who are members join again.
+    Lost(Vec<UserId>),
+    /// Entries are gone for good that the room never saw. Whom they made members was not told:
+    /// look for members among all users that are connected here.
+    Gap,
 }
 
 /// What the room must know from the store.
@@ -65,33 +82,60 @@ struct Here<H> {
     after: Seq,
 }
 
+#[derive(Debug)]
+struct Pending {
+    entry: Arc<Entry>,
+    /// How many reads had been asked when it came.
+    reads: u64,
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Room<H> {
+    epoch: Option<Epoch>,
     /// The last entry applied; unknown until the store was asked.
     head: Option<Seq>,
+    /// The head, or below it while the room goes back for one who joined late.
+    cursor: Seq,
     /// The furthest entry heard of.
     known: Seq,
-    pending: BTreeMap<Seq, Arc<Entry>>,
+    /// The furthest entry heard of since the last read was asked: no answer of it denies that one.
+    heard: Seq,
+    pending: BTreeMap<Seq, Pending>,
     ring: VecDeque<Arc<Entry>>,
     here: BTreeMap<UserId, Here<H>>,
     leaving: VecDeque<UserId>,
+    /// Those who left, and with which entry, on the way back to the head.
+    gone: BTreeMap<UserId, Seq>,
+    lost: Vec<UserId>,
+    gap: bool,
     joined: Option<Arc<Entry>>,
-    reading: bool,
+    reading: Option<RoomRead>,
+    /// The answer to the read in flight is of another epoch.
+    void: bool,
+    reads: u64,
     retry_at: Option<Instant>,
 }
 
 impl<H> Default for Room<H> {
     fn default() -> Self {
         Self {
+            epoch: None,
             head: None,
+            cursor: Seq(0),
             known: Seq(0),
+            heard: Seq(0),
             pending: BTreeMap::new(),
             ring: VecDeque::new(),
             here: BTreeMap::new(),
             leaving: VecDeque::new(),
+            gone: BTreeMap::new(),
+            lost: Vec::new(),
+            gap: false,
             joined: None,
-            reading: false,
+            reading: None,
+            void: false,
+            reads: 0,
             retry_at: None,
         }
     }
@@ -102,6 +146,12 @@ impl<H> Room<H> {
     #[must_use]
     pub const fn head(&self) -> Option<Seq> {
         self.head
+    }
+
+    /// The epoch of the log; `None` until [`handle_epoch`](Self::handle_epoch) told.
+    #[must_use]
+    pub const fn epoch(&self) -> Option<Epoch> {
+        self.epoch
     }
 
     /// Whether nobody is here.
@@ -154,34 +204,61 @@ impl<H> Room<H> {
 
     /// The store has entries up to `head` at least.
     pub fn handle_head(&mut self, head: Seq) {
-        self.known = self.known.max(head);
+        self.on_heard(head);
         if self.head.is_none() {
-            self.head = Some(head);
-            self.reading = false;
-            self.pending = self.pending.split_off(&head.next());
+            self.on_first_head(head);
         }
+        if self.reading == Some(RoomRead::Head) {
+            self.reading = None;
+        }
+    }
+
+    /// The store has the log in this epoch, with entries up to `head` at least. In a later epoch
+    /// than before nothing that was heard holds, and everybody here is
+    /// [lost](RoomEvent::Lost). False if the epoch is an earlier one: whatever was read with it is
+    /// void. (Entries from the bus carry no epoch: those of an earlier one must not come here.)
+    pub fn handle_epoch(&mut self, epoch: Epoch, head: Seq) -> bool {
+        match self.epoch {
+            Some(known) if epoch < known => return false,
+            Some(known) if known < epoch => self.on_new_epoch(),
+            Some(_) => {}
+            // Of which epoch the entries were that came before isn't known; the store has them.
+            None => self.pending.clear(),
+        }
+        self.epoch = Some(epoch);
+        self.handle_head(head);
+        true
     }
 
     /// An entry, from wherever.
     pub fn handle_entry(&mut self, entry: Arc<Entry>) {
-        if self.head.is_some_and(|head| entry.seq <= head) {
+        let seq = entry.seq;
+        if seq <= self.cursor {
             return;
         }
-        self.known = self.known.max(entry.seq);
-        self.pending.insert(entry.seq, entry);
+        self.on_heard(seq);
+        let reads = self.reads;
+        self.pending.insert(seq, Pending { entry, reads });
         if self.pending.len() > PENDING_MAX {
             self.pending.pop_last();
         }
     }
 
-    /// What the store has above the place asked: entries without a gap, ascending; none when it
-    /// has none.
+    /// What the store has above the place asked: the first entries there, ascending; none when it
+    /// has none. Entries that are missing in front of the first are gone for good.
     pub fn handle_read(&mut self, entries: Vec<Arc<Entry>>) {
-        self.reading = false;
-        if entries.is_empty() {
-            // Whoever told of more was wrong; the store is the truth.
-            self.known = self.head.unwrap_or_default();
-            self.pending.clear();
+        let was = self.reading.take();
+        if std::mem::take(&mut self.void) {
+            return;
+        }
+        if let Some(RoomRead::After { seq: asked, .. }) = was {
+            // A room that went back meanwhile will ask for what is between.
+            let judged = self.cursor >= asked;
+            match entries.first() {
+                None if judged => self.on_nothing_above(),
+                Some(first) if judged && first.seq > self.cursor.next() => self.on_gap(first.seq),
+                _ => {}
+            }
         }
         for entry in entries {
             self.handle_entry(entry);
@@ -190,14 +267,34 @@ impl<H> Room<H> {
 
     /// The store did not answer.
     pub fn handle_read_failed(&mut self, now: Instant) {
-        self.reading = false;
+        self.reading = None;
+        self.void = false;
         self.retry_at = Some(now + READ_RETRY);
     }
 
     /// A member is connected here. `after` is the conversation's head when their membership was
-    /// read.
+    /// read, or before; what came since is pushed to them, and if they were removed since, that
+    /// entry is their last. Of one who is here already, the handle is replaced.
     pub fn handle_join(&mut self, user: UserId, handle: H, after: Seq) {
-        self.known = self.known.max(after);
+        self.on_heard(after);
+        let joined = self.joined.is_some();
+        if let Some(here) = self.here.get_mut(&user) {
+            here.handle = handle;
+            // The entry that made them a member again is an old one to somebody who is here.
+            if !joined {
+                // What was applied was pushed to them.
+                here.after = here.after.min(after.max(self.head.unwrap_or_default()));
+            }
+            return;
+        }
+        let after = if joined { self.cursor } else { after };
+        if let Some(head) = self.head.filter(|_| after < self.cursor) {
+            if head.0 - after.0 > LATE_MAX {
+                self.lost.push(user);
+                return;
+            }
+            self.on_late(after);
+        }
         self.here.insert(user, Here { handle, after });
     }
 
@@ -215,20 +312,36 @@ impl<H> Room<H> {
 
     /// What to do next.
     pub fn poll_event(&mut self) -> Option<RoomEvent> {
-        if let Some(user) = self.leaving.pop_front() {
-            self.here.remove(&user);
-            return Some(RoomEvent::Left(user));
+        while let Some(user) = self.leaving.pop_front() {
+            if self.here.remove(&user).is_some() {
+                if self.head > Some(self.cursor) {
+                    self.gone.insert(user.clone(), self.cursor);
+                }
+                return Some(RoomEvent::Left(user));
+            }
+        }
+        if std::mem::take(&mut self.gap) {
+            return Some(RoomEvent::Gap);
+        }
+        if !self.lost.is_empty() {
+            return Some(RoomEvent::Lost(std::mem::take(&mut self.lost)));
         }
         if let Some(entry) = self.joined.take() {
             return Some(self.on_apply(entry));
         }
-        let next = self.head?.next();
-        let entry = self.pending.remove(&next)?;
+        let head = self.head?;
+        let Pending { entry, .. } = self.pending.remove(&self.cursor.next())?;
         match MemberEvent::of(&entry.body) {
             Some(MemberEvent {
                 op: MemberEventOp::Add | MemberEventOp::Join,
-                users,
+                mut users,
             }) => {
+                if entry.seq <= head {
+                    self.on_told_before(&mut users, entry.seq);
+                }
+                if users.is_empty() {
+                    return Some(self.on_apply(entry));
+                }
                 self.joined = Some(entry);
                 Some(RoomEvent::Joined(users))
             }
@@ -243,20 +356,24 @@ impl<H> Room<H> {
         }
     }
 
-    /// What to ask of the store; answered by `handle_head`, `handle_read` or `handle_read_failed`.
+    /// What to ask of the store; answered once, by `handle_head` (or `handle_epoch`),
+    /// `handle_read` or `handle_read_failed`. One at a time, except that a head that came from
+    /// elsewhere answers a read of it that is in flight.
     pub fn poll_read(&mut self) -> Option<RoomRead> {
-        if self.reading || self.retry_at.is_some() {
+        if self.reading.is_some() || self.retry_at.is_some() {
             return None;
         }
         let read = match self.head {
             None => RoomRead::Head,
-            Some(head) if self.known > head => RoomRead::After {
-                seq: head,
+            Some(_) if self.known > self.cursor => RoomRead::After {
+                seq: self.cursor,
                 limit: READ_LIMIT,
             },
             Some(_) => return None,
         };
-        self.reading = true;
+        self.reading = Some(read);
+        self.reads += 1;
+        self.heard = Seq(0);
         Some(read)
     }
 
@@ -264,55 +381,5 @@ impl<H> Room<H> {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         self.retry_at.map(|at| (at, "a read failed"))
-    }
-
-    fn on_leaving(&mut self, users: Vec<UserId>, seq: Seq) {
-        for user in users {
-            // One who came back since is known to be a member as of `after`.
-            if self.here.get(&user).is_some_and(|here| here.after < seq) {
-                self.leaving.push_back(user);
-            }
-        }
-    }
-
-    fn on_apply(&mut self, entry: Arc<Entry>) -> RoomEvent {
-        self.head = Some(entry.seq);
-        if self.ring.len() == RING_MAX {
-            self.ring.pop_front();
-        }
-        self.ring.push_back(Arc::clone(&entry));
-        RoomEvent::Push(entry)
-    }
-
-    /// Panics when the state is not one that the machine may be in. For tests; call it after the
-    /// outputs were drained.
-    pub fn assert_invariants(&self) {
-        assert!(self.pending.len() <= PENDING_MAX, "pending is bounded");
-        assert!(self.ring.len() <= RING_MAX, "the ring is bounded");
-        assert!(
-            self.leaving.is_empty() && self.joined.is_none(),
-            "outputs were drained"
-        );
-        let Some(head) = self.head else {
-            assert!(
-                self.ring.is_empty(),
-                "nothing is applied before the head is known"
-            );
-            return;
-        };
-        assert!(self.known >= head);
-        assert!(
-            self.pending.keys().all(|seq| *seq > head.next()),
-            "what can be applied is"
-        );
-        let seqs: Vec<u64> = self.ring.iter().map(|entry| entry.seq.0).collect();
-        assert!(
-            seqs.windows(2).all(|pair| pair[0] + 1 == pair[1]),
-            "the ring has no hole"
-        );
-        assert!(
-            seqs.last().is_none_or(|last| *last == head.0),
-            "the ring ends at the head"
-        );
     }
 }

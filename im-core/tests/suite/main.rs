@@ -14,6 +14,7 @@
 mod delivery;
 mod outbox;
 mod page;
+mod room;
 mod vectors;
 mod world;
 

@@ -168,9 +168,9 @@ impl Inner {
                 }
                 stale = state
                     .version()
-                    .is_some_and(|known| known > conversation.version);
+                    .is_some_and(|known| known > conversation.version)
+                    || !state.learn(&conversation);
                 if !stale {
-                    state.learn(&conversation);
                     enter(room, state, local, member.clone(), conversation.head);
                 }
             });

@@ -27,12 +27,16 @@ impl Inner {
         pull: Pull,
     ) -> Result<(), Failure> {
         let range = pull.range;
-        let mut page = self.pull(user, pull).await?;
+        let (mut page, last) = self.pull_to(user, pull).await?;
         let (PullRange::After(after), false) = (range, page.more) else {
             link.send(ServerFrame::Page(page));
             return Ok(());
         };
-        let end = page.entries.last().map_or(after, |entry| entry.seq);
+        // Who names a place above the log has not caught up with what will stand there.
+        let end = page
+            .entries
+            .last()
+            .map_or_else(|| after.min(last), |entry| entry.seq);
         match self.rooms.get(&page.conv) {
             None => link.send(ServerFrame::Page(page)),
             Some(room) => {
@@ -54,6 +58,11 @@ impl Inner {
 
     /// A page of a log, as far as the user may see it.
     pub(crate) async fn pull(&self, user: &UserId, pull: Pull) -> Result<Page, Failure> {
+        Ok(self.pull_to(user, pull).await?.0)
+    }
+
+    /// A page, and where the log ended for the user when it was read.
+    async fn pull_to(&self, user: &UserId, pull: Pull) -> Result<(Page, Seq), Failure> {
         let users = [user.clone()];
         let view = self.view(&pull.conv, &users).await?;
         let Some(View {
@@ -95,14 +104,15 @@ impl Inner {
             PullRange::Before(_) => entries.first().is_some_and(|entry| entry.seq > first),
         };
         entries.shrink_to_fit();
-        Ok(Page {
+        let page = Page {
             id: pull.id,
             conv: pull.conv,
             epoch: conversation.epoch,
             first_seq: first,
             entries,
             more,
-        })
+        };
+        Ok((page, last))
     }
 
     async fn read_page(

@@ -1,2 +1,79 @@
-//! placeholder
-fn main() {}
+//! `im-server`: a ready imkit server for those who don't embed it.
+//!
+//! `im-server --demo` to look around; `im-server --help` for the settings.
+
+mod cli;
+mod demo;
+mod error;
+mod given;
+mod ops;
+mod page;
+mod run;
+mod secret;
+mod settings;
+mod store;
+mod tokens;
+
+use std::error::Error;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Command};
+use crate::error::ServerError;
+use crate::given::Given;
+use crate::settings::Settings;
+use crate::tokens::Tokens;
+
+fn main() -> ExitCode {
+    log();
+    match act(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut words = format!("im-server: {error}");
+            let mut cause = error.source();
+            while let Some(inner) = cause {
+                words.push_str(&format!(": {inner}"));
+                cause = inner.source();
+            }
+            // There is nobody to tell that nobody can be told.
+            let _ = writeln!(std::io::stderr(), "{words}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Logs go to stderr, as much as `RUST_LOG` says.
+fn log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+fn act(cli: Cli) -> Result<(), ServerError> {
+    let file = match &cli.config {
+        Some(path) => Given::from_file(path)?,
+        None => Given::default(),
+    };
+    let settings = Settings::new(cli.given.or(file), cli.demo)?;
+    match cli.command {
+        None => run::run(&settings, cli.demo),
+        Some(Command::Check) => {
+            Tokens::new(&settings)?;
+            Ok(write!(std::io::stdout(), "{settings}")?)
+        }
+        Some(Command::Token {
+            user,
+            ttl,
+            name,
+            roles,
+        }) => {
+            let token = tokens::mint(&settings, &user, ttl, name, roles)?;
+            Ok(writeln!(std::io::stdout(), "{token}")?)
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use im_core::model::UserId;
+
+use crate::given::Given;
+
+/// A ready imkit server: chat over WebSocket and HTTP, with its messages in SQLite.
+///
+/// Each setting is a flag, a variable and a key of the TOML file; the flag wins over the variable,
+/// the variable over the file.
+#[derive(Debug, Parser)]
+#[command(name = "im-server", version, args_conflicts_with_subcommands = false)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    /// A TOML file with settings
+    #[arg(long, env = "IMKIT_CONFIG", global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Look around: three users and their chats, in a store that is gone afterwards
+    #[arg(long)]
+    pub(crate) demo: bool,
+    #[command(flatten)]
+    pub(crate) given: Given,
+}
+
+/// What to do instead of serving.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Mint a token for a user, signed with the configured secret
+    Token {
+        /// The user's id
+        user: UserId,
+        /// How long it holds: 30s, 15m, 12h, 7d
+        #[arg(long, default_value = "1h", value_parser = ttl)]
+        ttl: Duration,
+        /// The name to show
+        #[arg(long)]
+        name: Option<String>,
+        /// A role; may be given several times
+        #[arg(long = "role", value_name = "ROLE")]
+        roles: Vec<String>,
+    },
+    /// Check the settings and print those in force, without the secret
+    Check,
+}
+
+/// A time as people write it.
+fn ttl(text: &str) -> Result<Duration, String> {
+    let bad = || "must be a number with s, m, h or d behind it: 12h".to_owned();
+    let unit = text.chars().last().ok_or_else(bad)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(bad()),
+    };
+    let count: u64 = text[..text.len() - 1].parse().map_err(|_| bad())?;
+    match count.checked_mul(seconds) {
+        // A hundred years: beyond it the end is no number that clients can hold.
+        Some(seconds @ 1..=3_155_760_000) => Ok(Duration::from_secs(seconds)),
+        _ => Err("must be from 1s to 100 years".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ttl_is_a_number_and_a_unit() {
+        assert_eq!(ttl("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(ttl("2d"), Ok(Duration::from_secs(172_800)));
+        for bad in [
+            "",
+            "s",
+            "1",
+            "-1h",
+            "1.5h",
+            "0s",
+            "1w",
+            "99999999999d",
+            "1é",
+        ] {
+            assert!(ttl(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

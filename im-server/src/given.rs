@@ -1,0 +1,150 @@
+//! What an operator gives: each setting as a flag, a TOML key and a variable of the same name.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use im_core::model::NodeId;
+use serde::Deserialize;
+
+use crate::error::ServerError;
+
+/// A list: commas between its items, or a TOML array.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct List(pub(crate) Vec<String>);
+
+impl List {
+    fn split(text: &str) -> Self {
+        let items = text
+            .split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty());
+        Self(items.map(str::to_owned).collect())
+    }
+}
+
+impl FromStr for List {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self::split(text))
+    }
+}
+
+impl<'de> Deserialize<'de> for List {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Text(String),
+            Items(Vec<String>),
+        }
+        Ok(match Form::deserialize(from)? {
+            Form::Text(text) => Self::split(&text),
+            Form::Items(items) => Self(items),
+        })
+    }
+}
+
+macro_rules! given {
+    ($($(#[doc = $doc:literal])+ $name:ident: $of:ty = $env:literal;)+) => {
+        /// What was given of the settings, in one place; what is missing has its default.
+        #[derive(Debug, Clone, Default, clap::Args, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(crate) struct Given {
+            $(
+                $(#[doc = $doc])+
+                // `--help` must not print what a variable holds: one of them is the secret.
+                #[arg(long, env = $env, hide_env_values = true, global = true)]
+                pub(crate) $name: Option<$of>,
+            )+
+        }
+
+        impl Given {
+            /// This, and where it says nothing, the other.
+            pub(crate) fn or(self, other: Self) -> Self {
+                Self { $($name: self.$name.or(other.$name),)+ }
+            }
+        }
+    };
+}
+
+given! {
+    /// Where it listens [default: 127.0.0.1:8080; port 0: the system chooses]
+    listen: String = "IMKIT_LISTEN";
+    /// The store: sqlite://PATH, made when missing [default: sqlite://imkit.db]
+    store: String = "IMKIT_STORE";
+    /// The hot tier: none is the only one in this version
+    hot: String = "IMKIT_HOT";
+    /// The bus between nodes: local is the only one in this version
+    bus: String = "IMKIT_BUS";
+    /// The registry of nodes: local is the only one in this version
+    registry: String = "IMKIT_REGISTRY";
+    /// What the names on the bus begin with [default: im]
+    bus_prefix: String = "IMKIT_BUS_PREFIX";
+    /// The node's own name [default: node-1]
+    node: NodeId = "IMKIT_NODE";
+    /// The secret that tokens are signed with, at least 32 bytes. On a command line every process
+    /// of the machine can read it: the variable or the file is better
+    jwt_secret: String = "IMKIT_JWT_SECRET";
+    /// A file that holds the secret (the end of its last line is no part of it)
+    jwt_secret_file: std::path::PathBuf = "IMKIT_JWT_SECRET_FILE";
+    /// How tokens are signed: HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256,
+    /// ES384 or EdDSA [default: HS256]
+    jwt_algorithm: String = "IMKIT_JWT_ALGORITHM";
+    /// A PEM file with the public key, for the algorithms that have one
+    jwt_public_key_file: std::path::PathBuf = "IMKIT_JWT_PUBLIC_KEY_FILE";
+    /// When a message counts as sent: committed (cached comes with the hot tier)
+    durability: String = "IMKIT_DURABILITY";
+    /// How SQLite reaches the disk: full (a commit survives a power cut), normal (the last ones may
+    /// not) or off [default: full]
+    synchronous: String = "IMKIT_SYNCHRONOUS";
+    /// Origins whose pages may connect, with commas between them [default: any]
+    allowed_origins: List = "IMKIT_ALLOWED_ORIGINS";
+    /// The largest frame of a client, in bytes [default: 65536]
+    frame_bytes: usize = "IMKIT_FRAME_BYTES";
+    /// The most bytes of entries in a page [default: 262144]
+    page_bytes: usize = "IMKIT_PAGE_BYTES";
+    /// The most characters of a text [default: 4000]
+    text_chars: usize = "IMKIT_TEXT_CHARS";
+    /// The most un-acked entries of a connection [default: 256]
+    window: usize = "IMKIT_WINDOW";
+    /// How long an entry may stay un-acked, in milliseconds [default: 30000]
+    ack_ms: u64 = "IMKIT_ACK_MS";
+    /// How long a connection may take to say hello, in milliseconds [default: 5000]
+    hello_ms: u64 = "IMKIT_HELLO_MS";
+    /// How often the node gives a sign of life, in milliseconds [default: 30000]
+    heartbeat_ms: u64 = "IMKIT_HEARTBEAT_MS";
+    /// Messages of one user per second [default: 50]
+    sends_per_s: u32 = "IMKIT_SENDS_PER_S";
+    /// How long a message's own id is recognised, in milliseconds [default: 7 days]
+    dedupe_ms: u64 = "IMKIT_DEDUPE_MS";
+    /// How long a shutdown may take, in milliseconds [default: 5000]
+    drain_ms: u64 = "IMKIT_DRAIN_MS";
+    /// The most connections at once; further ones wait [default: 100000]
+    connections_max: usize = "IMKIT_CONNECTIONS_MAX";
+    /// Lanes of group commit: one per independent writer of the store [default: 1]
+    lanes: usize = "IMKIT_LANES";
+    /// Worker threads [default: one per core]
+    threads: usize = "IMKIT_THREADS";
+}
+
+impl Given {
+    /// Reads a TOML file.
+    ///
+    /// # Errors
+    /// When it can't be read, has a key that there is not, or a value of another type.
+    pub(crate) fn from_file(path: &Path) -> Result<Self, ServerError> {
+        let bad = |error: config::ConfigError| ServerError::File {
+            path: path.to_owned(),
+            what: error.to_string(),
+        };
+        let file = config::File::from(path)
+            .format(config::FileFormat::Toml)
+            .required(true);
+        let read = config::Config::builder()
+            .add_source(file)
+            .build()
+            .map_err(bad)?;
+        read.try_deserialize().map_err(bad)
+    }
+}

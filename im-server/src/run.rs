@@ -1,0 +1,162 @@
+//! Serving: from the settings to a listening node, and back down.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use axum::Router;
+use im_core::port::Store;
+use im_node::Node;
+use im_transport_ws::Transport;
+use tokio::net::TcpListener;
+
+use crate::demo;
+use crate::error::ServerError;
+use crate::settings::Settings;
+use crate::store::open_store;
+use crate::tokens::Tokens;
+use crate::{ops, page};
+
+/// Serves until a signal says to stop.
+///
+/// # Errors
+/// When the server can't start.
+pub(crate) fn run(settings: &Settings, is_demo: bool) -> Result<(), ServerError> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = settings.threads {
+        runtime.worker_threads(threads);
+    }
+    runtime
+        .enable_all()
+        .build()?
+        .block_on(serve(settings, is_demo))
+}
+
+async fn serve(settings: &Settings, is_demo: bool) -> Result<(), ServerError> {
+    let signals = Signals::new()?;
+    let auth = Arc::new(Tokens::new(settings)?);
+    let listener = listen(&settings.listen).await?;
+    let address = listener.local_addr()?.to_string();
+    // The folder is gone when this ends, after the store in it.
+    let folder = match &settings.store {
+        None => Some(demo::Folder::new()?),
+        Some(_) => None,
+    };
+    let own = folder.as_ref().map(demo::Folder::store);
+    let url = settings
+        .store
+        .as_deref()
+        .or(own.as_deref())
+        .unwrap_or_default();
+    let metrics = ops::count().map_err(|error| std::io::Error::other(error.to_string()))?;
+    let gathering = tokio::spawn(ops::gather(metrics.clone()));
+    let file = open_store(url, settings.synchronous).await?;
+    let store: Arc<dyn Store> = Arc::new(file.clone());
+    let node = Node::builder(Arc::clone(&store), auth).settings(settings.node.clone());
+    let node = node.start().await?;
+    if is_demo {
+        demo::fill(&node).await?;
+        say(&demo::greeting(settings, &address)?);
+    } else {
+        say(&format!(
+            "im-server listens on http://{address}, messages in {url}\n"
+        ));
+    }
+    if let Some(folder) = &folder {
+        tracing::debug!(path = %folder.path().display(), "the demo's folder");
+    }
+    let router = router(settings, &node, store, metrics);
+    let stopped = async {
+        signals.first().await;
+        say("stopping: no new work, what is under way is finished\n");
+        node.shutdown().await;
+    };
+    im_transport_ws::serve_at_most(listener, router, settings.connections_max, stopped).await?;
+    gathering.abort();
+    if let Err(error) = file.close().await {
+        tracing::warn!(%error, "the store is not tidied up; the next start does it");
+    }
+    Ok(())
+}
+
+fn router(
+    settings: &Settings,
+    node: &Node,
+    store: Arc<dyn Store>,
+    metrics: metrics_exporter_prometheus::PrometheusHandle,
+) -> Router {
+    let mut transport = Transport::new(node.clone());
+    if let Some(origins) = &settings.allowed_origins {
+        transport = transport.allowed_origins(origins.clone());
+    }
+    let chat = transport.router();
+    chat.merge(ops::router(node.clone(), store, metrics))
+        .merge(page::router())
+}
+
+async fn listen(address: &str) -> Result<TcpListener, ServerError> {
+    TcpListener::bind(address).await.map_err(|error| {
+        ServerError::Listen(match error.kind() {
+            std::io::ErrorKind::AddrInUse => format!(
+                "{address} is taken by another program: stop it, or choose another port with \
+                 --listen (127.0.0.1:0 takes any that is free)"
+            ),
+            std::io::ErrorKind::PermissionDenied => format!(
+                "this user may not listen on {address}: choose a port above 1023 with --listen"
+            ),
+            _ => format!("can't listen on {address} (--listen): {error}"),
+        })
+    })
+}
+
+/// Tells the person who started it. That nobody reads it is no reason to stop.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// The signals that end the server: the first drains, the second ends it at once.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Takes the signals over, from here on.
+    fn new() -> std::io::Result<Self> {
+        #[cfg(unix)]
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            #[cfg(unix)]
+            terminate: signal(SignalKind::terminate())?,
+            #[cfg(unix)]
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the first, and ends the process at the second.
+    async fn first(mut self) {
+        self.next().await;
+        tokio::spawn(async move {
+            self.next().await;
+            tracing::warn!("stopped at once");
+            std::process::exit(1);
+        });
+    }
+
+    #[cfg(unix)]
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

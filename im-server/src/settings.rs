@@ -1,0 +1,231 @@
+//! The settings in force: what was given, else the defaults, checked.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use im_node::Settings as NodeSettings;
+use im_store_sql::Synchronous;
+use jsonwebtoken::Algorithm;
+
+use crate::error::ServerError;
+use crate::given::Given;
+use crate::secret::Secret;
+
+/// Where it listens when nobody says.
+const LISTEN: &str = "127.0.0.1:8080";
+/// Where the messages are when nobody says.
+const STORE: &str = "sqlite://imkit.db";
+
+/// What tokens are checked with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// A secret, for HS256 and the like.
+    Secret(Secret),
+    /// A PEM file, for the algorithms with a public key.
+    PublicFile(PathBuf),
+}
+
+/// The settings in force.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) listen: String,
+    /// `None` in a demo that was given none: a folder of its own, gone with it.
+    pub(crate) store: Option<String>,
+    pub(crate) synchronous: Synchronous,
+    pub(crate) algorithm: Algorithm,
+    pub(crate) key: Key,
+    /// `None`: any.
+    pub(crate) allowed_origins: Option<Vec<String>>,
+    pub(crate) connections_max: usize,
+    /// `None`: as many as cores.
+    pub(crate) threads: Option<usize>,
+    pub(crate) bus_prefix: String,
+    pub(crate) node: NodeSettings,
+}
+
+impl Settings {
+    /// Settings from what was given.
+    ///
+    /// # Errors
+    /// When a setting makes no sense or, outside a demo, is not safe.
+    pub(crate) fn new(given: Given, demo: bool) -> Result<Self, ServerError> {
+        only_here("hot", given.hot.as_deref(), "none")?;
+        only_here("bus", given.bus.as_deref(), "local")?;
+        only_here("registry", given.registry.as_deref(), "local")?;
+        only_here("durability", given.durability.as_deref(), "committed")?;
+        let algorithm = algorithm(given.jwt_algorithm.as_deref())?;
+        let key = key(&given, algorithm, demo)?;
+        let node = node(&given)?;
+        let threads = at_least_1("threads", given.threads)?;
+        let connections_max = at_least_1("connections_max", given.connections_max)?;
+        Ok(Self {
+            listen: given.listen.unwrap_or_else(|| LISTEN.to_owned()),
+            store: given.store.or_else(|| (!demo).then(|| STORE.to_owned())),
+            synchronous: synchronous(given.synchronous.as_deref())?,
+            algorithm,
+            key,
+            allowed_origins: given.allowed_origins.map(|list| list.0),
+            connections_max: connections_max.unwrap_or(im_transport_ws::CONNECTIONS_MAX),
+            threads,
+            bus_prefix: given.bus_prefix.unwrap_or_else(|| "im".to_owned()),
+            node,
+        })
+    }
+}
+
+/// Settings that have names for what a later version brings.
+fn only_here(field: &str, given: Option<&str>, here: &str) -> Result<(), ServerError> {
+    match given {
+        Some(other) if other != here => Err(ServerError::setting(
+            field,
+            format!("{other} is not in this version; it has {here} only"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn at_least_1(field: &str, given: Option<usize>) -> Result<Option<usize>, ServerError> {
+    if given == Some(0) {
+        return Err(ServerError::setting(field, "must be at least 1"));
+    }
+    Ok(given)
+}
+
+fn synchronous(given: Option<&str>) -> Result<Synchronous, ServerError> {
+    match given {
+        None | Some("full") => Ok(Synchronous::Full),
+        Some("normal") => Ok(Synchronous::Normal),
+        Some("off") => Ok(Synchronous::Off),
+        Some(_) => Err(ServerError::setting(
+            "synchronous",
+            "must be full, normal or off",
+        )),
+    }
+}
+
+fn algorithm(given: Option<&str>) -> Result<Algorithm, ServerError> {
+    let Some(name) = given else {
+        return Ok(Algorithm::HS256);
+    };
+    name.parse().map_err(|_| {
+        let what = format!("{name} is none that is known; HS256, RS256, ES256 and EdDSA are");
+        ServerError::setting("jwt_algorithm", what)
+    })
+}
+
+const fn has_secret(algorithm: Algorithm) -> bool {
+    matches!(
+        algorithm,
+        Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512
+    )
+}
+
+fn key(given: &Given, algorithm: Algorithm, demo: bool) -> Result<Key, ServerError> {
+    let secret = Secret::given(given.jwt_secret.clone(), given.jwt_secret_file.as_deref())?;
+    if !has_secret(algorithm) {
+        if demo {
+            let what = "a demo mints its tokens itself, so it needs HS256";
+            return Err(ServerError::setting("jwt_algorithm", what));
+        }
+        if secret.is_some() {
+            let what = format!("{algorithm:?} has a public key and no secret");
+            return Err(ServerError::setting("jwt_secret", what));
+        }
+        return given
+            .jwt_public_key_file
+            .clone()
+            .map(Key::PublicFile)
+            .ok_or_else(|| {
+                let what = format!("is needed: {algorithm:?} is checked with a public key");
+                ServerError::setting("jwt_public_key_file", what)
+            });
+    }
+    if given.jwt_public_key_file.is_some() {
+        let what = format!("{algorithm:?} has a secret and no public key: --jwt-algorithm?");
+        return Err(ServerError::setting("jwt_public_key_file", what));
+    }
+    match secret {
+        Some(secret) if demo => Ok(Key::Secret(secret)),
+        Some(secret) => secret.check().map(|()| Key::Secret(secret)),
+        None if demo => Ok(Key::Secret(Secret::random())),
+        None => Err(ServerError::setting(
+            "jwt_secret",
+            "a secret is needed to check tokens: set IMKIT_JWT_SECRET or --jwt-secret-file, or \
+             look around with --demo. Make one with: head -c 32 /dev/urandom | base64",
+        )),
+    }
+}
+
+fn node(given: &Given) -> Result<NodeSettings, ServerError> {
+    let mut node = NodeSettings::default();
+    macro_rules! set {
+        ($($name:ident),+ => $limits:expr) => { $(if let Some(given) = given.$name {
+            $limits.$name = given;
+        })+ };
+    }
+    set!(frame_bytes, page_bytes, text_chars, window => node.limits);
+    set!(ack_ms, sends_per_s, dedupe_ms => node.limits);
+    set!(lanes => node);
+    if let Some(name) = &given.node {
+        node.node = name.clone();
+    }
+    let ms = |given: Option<u64>, default| given.map_or(default, Duration::from_millis);
+    node.hello = ms(given.hello_ms, node.hello);
+    node.heartbeat = ms(given.heartbeat_ms, node.heartbeat);
+    node.drain = ms(given.drain_ms, node.drain);
+    node.check()
+        .map_err(|error| ServerError::setting(error.field, error.what))?;
+    Ok(node)
+}
+
+/// The settings as a file would hold them, secrets told by their length only.
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = |key: &str, value: &str| writeln!(f, "{key} = {value:?}");
+        text("listen", &self.listen)?;
+        text(
+            "store",
+            self.store
+                .as_deref()
+                .unwrap_or("(a folder of the demo's own)"),
+        )?;
+        for (key, only) in [("hot", "none"), ("bus", "local"), ("registry", "local")] {
+            text(key, only)?;
+        }
+        text("bus_prefix", &self.bus_prefix)?;
+        text("node", self.node.node.as_str())?;
+        text("durability", "committed")?;
+        text(
+            "synchronous",
+            &format!("{:?}", self.synchronous).to_lowercase(),
+        )?;
+        text("jwt_algorithm", &format!("{:?}", self.algorithm))?;
+        match &self.key {
+            Key::Secret(secret) => text("jwt_secret", &format!("{secret:?}"))?,
+            Key::PublicFile(path) => text("jwt_public_key_file", &path.display().to_string())?,
+        }
+        match &self.allowed_origins {
+            None => writeln!(f, "# allowed_origins: any")?,
+            Some(origins) => writeln!(f, "allowed_origins = {origins:?}")?,
+        }
+        let (node, limits) = (&self.node, &self.node.limits);
+        let millis = |span: Duration| span.as_millis();
+        writeln!(f, "frame_bytes = {}", limits.frame_bytes)?;
+        writeln!(f, "page_bytes = {}", limits.page_bytes)?;
+        writeln!(f, "text_chars = {}", limits.text_chars)?;
+        writeln!(f, "window = {}", limits.window)?;
+        writeln!(f, "ack_ms = {}", limits.ack_ms)?;
+        writeln!(f, "hello_ms = {}", millis(node.hello))?;
+        writeln!(f, "heartbeat_ms = {}", millis(node.heartbeat))?;
+        writeln!(f, "sends_per_s = {}", limits.sends_per_s)?;
+        writeln!(f, "dedupe_ms = {}", limits.dedupe_ms)?;
+        writeln!(f, "drain_ms = {}", millis(node.drain))?;
+        writeln!(f, "connections_max = {}", self.connections_max)?;
+        writeln!(f, "lanes = {}", node.lanes)?;
+        match self.threads {
+            None => writeln!(f, "# threads: one per core"),
+            Some(threads) => writeln!(f, "threads = {threads}"),
+        }
+    }
+}

@@ -8,12 +8,14 @@
 mod backoff;
 mod bucket;
 mod delivery;
+mod inbox;
 mod outbox;
 mod room;
 
 pub use backoff::Backoff;
 pub use bucket::Bucket;
 pub use delivery::{Delivery, DeliveryEvent, Push};
+pub use inbox::{Cursor, Inbox, InboxConfig, InboxEvent, StartAt};
 pub use outbox::{Outbox, OutboxConfig, OutboxEvent, OutboxFull, PendingDraft};
 pub use room::{Room, RoomEvent, RoomRead};
 

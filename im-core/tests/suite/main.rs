@@ -12,6 +12,7 @@
 )]
 
 mod delivery;
+mod inbox;
 mod outbox;
 mod page;
 mod room;

@@ -18,6 +18,8 @@ const STEPS_MAX: usize = 20_000;
 struct Case {
     seed: u64,
     sends: u32,
+    /// Within how many milliseconds the application sends.
+    within_ms: u64,
     targets: u32,
     window: usize,
     per_target: usize,
@@ -36,7 +38,14 @@ struct Case {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    let world = (any::<u64>(), 1..60_u32, 1..4_u32, 1..9_usize, any::<bool>());
+    let within = prop::sample::select(vec![1, 1_000, 10_000]);
+    let world = (
+        any::<u64>(),
+        (1..60_u32, within),
+        1..4_u32,
+        1..9_usize,
+        any::<bool>(),
+    );
     let limits = (
         prop::sample::select(vec![20_000, 600_000, 604_800_000]),
         5..200_u32,
@@ -45,7 +54,8 @@ fn case() -> impl Strategy<Value = Case> {
     let answers = (0..30_u8, 0..15_u8, 0..10_u8, 0..5_u8, 0..20_u8);
     (world, limits, wire, answers).prop_map(|(world, limits, wire, answers)| Case {
         seed: world.0,
-        sends: world.1,
+        sends: world.1.0,
+        within_ms: world.1.1,
         targets: world.2,
         window: world.3,
         per_target: if world.4 { 1 } else { usize::MAX },
@@ -95,7 +105,7 @@ impl Run {
     fn new(case: Case) -> Self {
         let mut world = World::new(case.seed);
         for n in 0..case.sends {
-            let after = world.ms(0..10_000);
+            let after = world.ms(0..case.within_ms);
             world.plan(after, Own::Send(n));
         }
         world.plan(Duration::from_millis(100), Own::Connect);
@@ -372,7 +382,7 @@ impl Run {
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+    #![proptest_config(crate::config(256))]
 
     #[test]
     fn every_send_is_stored_once_and_in_order_whatever_happens(case in case()) {

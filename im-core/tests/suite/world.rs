@@ -38,12 +38,8 @@ pub(crate) struct World<T> {
 }
 
 impl<T> World<T> {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "an Instant can't be made otherwise"
-    )]
     pub(crate) fn new(seed: u64) -> Self {
-        let start = Instant::now();
+        let start = crate::start();
         Self {
             start,
             now: start,
@@ -88,6 +84,21 @@ impl<T> World<T> {
     pub(crate) fn send_client(&mut self, connection: u64, frame: ServerFrame) {
         let at = self.arrival(1);
         self.push(at, Event::ToClient(connection, frame));
+    }
+
+    /// Sends to the client, later than what is sent after it.
+    pub(crate) fn send_client_late(&mut self, connection: u64, frame: ServerFrame) {
+        let at = self.now + self.ms(50..3_000);
+        self.push(at, Event::ToClient(connection, frame));
+    }
+
+    /// Loses what was sent late, if it is such a frame.
+    pub(crate) fn lose_late(&mut self, is_such: impl Fn(&ServerFrame) -> bool) {
+        let last = self.last[1];
+        self.events.retain(|(at, _), event| match event {
+            Event::ToClient(_, frame) => *at <= last || !is_such(frame),
+            _ => true,
+        });
     }
 
     /// The next event up to `until`; time passes. Frames of a connection that is gone are lost,

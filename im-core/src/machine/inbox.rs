@@ -24,6 +24,8 @@
 mod apply;
 mod ask;
 mod conv;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

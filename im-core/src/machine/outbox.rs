@@ -30,6 +30,8 @@
 mod item;
 mod lanes;
 mod pace;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -1,0 +1,262 @@
+//! Single rules of the inbox; what it promises as a whole is tested in `tests/suite/inbox.rs`.
+
+use super::*;
+use crate::frame::{ConvLine, ErrFrame, ErrorCode, Failure, Page, Pull, RequestId, Synced};
+use crate::model::{
+    Body, ConversationKind, DeviceId, Epoch, Mentions, MessageId, NewEntry, Timestamp, UserId,
+};
+
+fn conv() -> ConversationId {
+    ConversationId::new("c").unwrap()
+}
+
+fn entry(seq: u64) -> Arc<Entry> {
+    let new = NewEntry {
+        id: MessageId(seq),
+        from: UserId::new("bo").unwrap(),
+        at: Timestamp(0),
+        cm_id: None,
+        digest: 0,
+        body: Body::text("x"),
+        reply_to: None,
+        mentions: Mentions::None,
+        expires_at: None,
+    };
+    Arc::new(new.at(conv(), Seq(seq)))
+}
+
+fn welcome() -> Welcome {
+    Welcome {
+        user: UserId::new("ann").unwrap(),
+        device: DeviceId::new("phone").unwrap(),
+        conn: "1".to_owned(),
+        node: "n1".to_owned(),
+        now: Timestamp(0),
+        expires_at: Timestamp(0),
+        heartbeat_ms: 30_000,
+        limits: Limits {
+            window: 16,
+            ..Limits::default()
+        },
+    }
+}
+
+/// An inbox that has synced: one conversation, its log at `last_seq`.
+fn synced(last_seq: u64) -> (Inbox, Instant) {
+    let now = crate::machine::test_start();
+    let mut inbox = Inbox::new(now, InboxConfig::default(), 1);
+    inbox.handle_connected(now, &welcome());
+    let Some(ClientFrame::Sync { id, since: None }) = inbox.poll_transmit() else {
+        panic!("a sync is asked first");
+    };
+    let line = ConvLine {
+        conv: conv(),
+        kind: ConversationKind::Group,
+        title: None,
+        epoch: Epoch(1),
+        first_seq: Seq(1),
+        last_seq: Seq(last_seq),
+        read_seq: Seq(0),
+        unread: 0,
+        last: None,
+        left: false,
+    };
+    let synced = Synced {
+        id: Some(id),
+        convs: vec![line],
+        more: false,
+        since: "t1".to_owned(),
+        reset: false,
+    };
+    inbox.handle_frame(now, &ServerFrame::Synced(synced));
+    events(&mut inbox);
+    (inbox, now)
+}
+
+fn events(inbox: &mut Inbox) -> Vec<InboxEvent> {
+    inbox.assert_invariants();
+    std::iter::from_fn(|| inbox.poll_event()).collect()
+}
+
+fn pulls(inbox: &mut Inbox) -> Vec<Pull> {
+    std::iter::from_fn(|| inbox.poll_transmit())
+        .filter_map(|frame| match frame {
+            ClientFrame::Pull(pull) => Some(pull),
+            _ => None,
+        })
+        .collect()
+}
+
+fn acks(inbox: &mut Inbox) -> Vec<u64> {
+    std::iter::from_fn(|| inbox.poll_transmit())
+        .filter_map(|frame| match frame {
+            ClientFrame::Ack(mark) => Some(mark.seq.0),
+            _ => None,
+        })
+        .collect()
+}
+
+fn push(inbox: &mut Inbox, now: Instant, seq: u64) {
+    inbox.handle_frame(now, &ServerFrame::Entry(entry(seq)));
+}
+
+fn page(id: RequestId, epoch: u64, seqs: std::ops::RangeInclusive<u64>) -> ServerFrame {
+    ServerFrame::Page(Page {
+        id,
+        conv: conv(),
+        epoch: Epoch(epoch),
+        first_seq: Seq(1),
+        entries: seqs.map(entry).collect(),
+        more: false,
+    })
+}
+
+#[test]
+fn acks_leave_after_a_quarter_of_the_window_or_a_tenth_of_a_second() {
+    let (mut inbox, now) = synced(0);
+    for seq in 1..=3 {
+        push(&mut inbox, now, seq);
+    }
+    assert_eq!(events(&mut inbox).len(), 3);
+    assert_eq!(acks(&mut inbox), [0; 0]);
+    push(&mut inbox, now, 4);
+    assert_eq!(acks(&mut inbox), [0; 0], "what nobody took has not arrived");
+    events(&mut inbox);
+    assert_eq!(acks(&mut inbox), [4]);
+    push(&mut inbox, now, 5);
+    events(&mut inbox);
+    let (at, _) = inbox.poll_timeout().unwrap();
+    assert_eq!(at, now + ACK_AFTER);
+    inbox.handle_timeout(at);
+    assert_eq!(acks(&mut inbox), [5]);
+    push(&mut inbox, at, 5);
+    inbox.handle_timeout(at + ACK_AFTER);
+    assert_eq!(acks(&mut inbox), [5], "a repeat is acked again");
+}
+
+#[test]
+fn behind_is_ended_by_a_pull_also_when_nothing_is_missing() {
+    let (mut inbox, now) = synced(0);
+    push(&mut inbox, now, 1);
+    let behind = ServerFrame::Behind {
+        conv: conv(),
+        last_seq: Seq(1),
+        epoch: Epoch(1),
+    };
+    inbox.handle_frame(now, &behind);
+    let asked = pulls(&mut inbox);
+    assert_eq!(asked.len(), 1);
+    // No page comes: it is asked for again, though no hole is known.
+    let (at, _) = inbox.poll_timeout().unwrap();
+    inbox.handle_timeout(at);
+    let again = pulls(&mut inbox);
+    assert_eq!(again.len(), 1);
+    inbox.handle_frame(at, &page(asked[0].id.clone(), 1, 2..=2));
+    assert_eq!(
+        inbox.held(),
+        1,
+        "the page of a pull that was given up is late"
+    );
+    // `behind` comes once more while the second pull is in flight.
+    inbox.handle_frame(at, &behind);
+    inbox.handle_frame(at, &page(again[0].id.clone(), 1, 2..=2));
+    assert_eq!(pulls(&mut inbox).len(), 1);
+    inbox.assert_invariants();
+}
+
+#[test]
+fn a_repeat_that_no_page_explains_is_looked_into() {
+    let (mut inbox, now) = synced(3);
+    let asked = pulls(&mut inbox);
+    inbox.handle_frame(now, &page(asked[0].id.clone(), 1, 1..=5));
+    push(&mut inbox, now, 4);
+    push(&mut inbox, now, 5);
+    assert_eq!(pulls(&mut inbox).len(), 0, "the page had overtaken them");
+    push(&mut inbox, now, 6);
+    push(&mut inbox, now, 4);
+    let asked = pulls(&mut inbox);
+    assert_eq!(asked.len(), 1, "the log may have begun another life");
+    inbox.handle_frame(now, &page(asked[0].id.clone(), 2, 1..=4));
+    let reset = InboxEvent::Reset {
+        conv: conv(),
+        epoch: Epoch(2),
+        first_seq: Seq(1),
+    };
+    assert!(events(&mut inbox).contains(&reset));
+}
+
+#[test]
+fn a_refused_pull_waits_or_tells() {
+    let (mut inbox, now) = synced(3);
+    let refuse = |asked: &[Pull], failure: &Failure| {
+        ServerFrame::Err(ErrFrame {
+            re: "pull".to_owned(),
+            id: Some(asked[0].id.clone()),
+            cm_id: None,
+            failure: failure.clone(),
+        })
+    };
+    let asked = pulls(&mut inbox);
+    let busy = Failure::retry(ErrorCode::Busy, "busy", 5_000);
+    inbox.handle_frame(now, &refuse(&asked, &busy));
+    let (at, _) = inbox.poll_timeout().unwrap();
+    assert!(at >= now + Duration::from_secs(5) && at < now + Duration::from_secs(8));
+    inbox.handle_timeout(at);
+    let asked = pulls(&mut inbox);
+    let failure = Failure::new(ErrorCode::Internal, "a bug");
+    inbox.handle_frame(at, &refuse(&asked, &failure));
+    let told = InboxEvent::PullFailed {
+        conv: conv(),
+        failure,
+    };
+    assert_eq!(events(&mut inbox), [told, InboxEvent::Synced]);
+    assert_eq!(pulls(&mut inbox).len(), 0, "it rests");
+    push(&mut inbox, at, 4);
+    let asked = pulls(&mut inbox);
+    assert_eq!(asked.len(), 1, "until there is news");
+    let gone = Failure::new(ErrorCode::NotMember, "no member");
+    inbox.handle_frame(at, &refuse(&asked, &gone));
+    assert_eq!(events(&mut inbox), [InboxEvent::Left { conv: conv() }]);
+}
+
+#[test]
+fn a_listing_that_does_not_name_a_conversation_ends_it() {
+    let (mut inbox, now) = synced(0);
+    inbox.handle_connected(now, &welcome());
+    let Some(ClientFrame::Sync { id, since }) = inbox.poll_transmit() else {
+        panic!("each connection syncs");
+    };
+    assert_eq!(since.as_deref(), Some("t1"));
+    let empty = Synced {
+        id: Some(id),
+        convs: Vec::new(),
+        more: false,
+        since: "t2".to_owned(),
+        reset: true,
+    };
+    inbox.handle_frame(now, &ServerFrame::Synced(empty));
+    assert_eq!(
+        events(&mut inbox),
+        [InboxEvent::Left { conv: conv() }, InboxEvent::Synced]
+    );
+    assert_eq!(inbox.since(), Some("t2"));
+}
+
+#[test]
+fn a_server_that_claims_what_it_has_not_is_not_asked_for_ever() {
+    let (mut inbox, mut now) = synced(100);
+    let mut asked = 0;
+    loop {
+        for pull in pulls(&mut inbox) {
+            asked += 1;
+            inbox.handle_frame(now, &page(pull.id, 1, 1..=0));
+        }
+        inbox.assert_invariants();
+        let Some((at, _)) = inbox.poll_timeout() else {
+            break;
+        };
+        now = at;
+        inbox.handle_timeout(now);
+    }
+    assert_eq!(asked, 5);
+}

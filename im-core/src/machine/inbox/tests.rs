@@ -100,7 +100,7 @@ fn push(inbox: &mut Inbox, now: Instant, seq: u64) {
     inbox.handle_frame(now, &ServerFrame::Entry(entry(seq)));
 }
 
-fn page(id: RequestId, epoch: u64, seqs: std::ops::RangeInclusive<u64>) -> ServerFrame {
+fn page(id: RequestId, epoch: u64, seqs: std::ops::Range<u64>) -> ServerFrame {
     ServerFrame::Page(Page {
         id,
         conv: conv(),
@@ -151,7 +151,7 @@ fn behind_is_ended_by_a_pull_also_when_nothing_is_missing() {
     inbox.handle_timeout(at);
     let again = pulls(&mut inbox);
     assert_eq!(again.len(), 1);
-    inbox.handle_frame(at, &page(asked[0].id.clone(), 1, 2..=2));
+    inbox.handle_frame(at, &page(asked[0].id.clone(), 1, 2..3));
     assert_eq!(
         inbox.held(),
         1,
@@ -159,7 +159,7 @@ fn behind_is_ended_by_a_pull_also_when_nothing_is_missing() {
     );
     // `behind` comes once more while the second pull is in flight.
     inbox.handle_frame(at, &behind);
-    inbox.handle_frame(at, &page(again[0].id.clone(), 1, 2..=2));
+    inbox.handle_frame(at, &page(again[0].id.clone(), 1, 2..3));
     assert_eq!(pulls(&mut inbox).len(), 1);
     inbox.assert_invariants();
 }
@@ -168,7 +168,7 @@ fn behind_is_ended_by_a_pull_also_when_nothing_is_missing() {
 fn a_repeat_that_no_page_explains_is_looked_into() {
     let (mut inbox, now) = synced(3);
     let asked = pulls(&mut inbox);
-    inbox.handle_frame(now, &page(asked[0].id.clone(), 1, 1..=5));
+    inbox.handle_frame(now, &page(asked[0].id.clone(), 1, 1..6));
     push(&mut inbox, now, 4);
     push(&mut inbox, now, 5);
     assert_eq!(pulls(&mut inbox).len(), 0, "the page had overtaken them");
@@ -176,7 +176,7 @@ fn a_repeat_that_no_page_explains_is_looked_into() {
     push(&mut inbox, now, 4);
     let asked = pulls(&mut inbox);
     assert_eq!(asked.len(), 1, "the log may have begun another life");
-    inbox.handle_frame(now, &page(asked[0].id.clone(), 2, 1..=4));
+    inbox.handle_frame(now, &page(asked[0].id.clone(), 2, 1..5));
     let reset = InboxEvent::Reset {
         conv: conv(),
         epoch: Epoch(2),
@@ -249,7 +249,7 @@ fn a_server_that_claims_what_it_has_not_is_not_asked_for_ever() {
     loop {
         for pull in pulls(&mut inbox) {
             asked += 1;
-            inbox.handle_frame(now, &page(pull.id, 1, 1..=0));
+            inbox.handle_frame(now, &page(pull.id, 1, 1..1));
         }
         inbox.assert_invariants();
         let Some((at, _)) = inbox.poll_timeout() else {

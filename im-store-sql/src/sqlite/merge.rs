@@ -4,6 +4,7 @@
 //! little; when the pass is through, everything that it began with is in the indexes, and the
 //! write-ahead log is copied back.
 
+use std::error::Error as _;
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ pub(super) async fn run(shared: Weak<Shared>) {
         let due = strong.tail.lock().len >= strong.options.merge_every;
         if due {
             if let Err(error) = strong.merge_all().await {
-                tracing::error!(%error, cause = ?std::error::Error::source(&error), "the merge failed");
+                tracing::error!(%error, cause = ?error.source(), "the merge failed");
                 tokio::time::sleep(RETRY).await;
             }
             continue;

@@ -6,6 +6,7 @@
 
 mod commit_in;
 mod lock;
+mod log;
 mod merge;
 mod open;
 mod ops;

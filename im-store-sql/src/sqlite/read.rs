@@ -5,13 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use futures_util::TryStreamExt;
 use im_core::model::{
-    CmId, Conversation, ConversationId, Entry, Family, Kind, Member, Seq, Stamp, Timestamp, UserId,
+    Conversation, ConversationId, Entry, Family, Kind, Member, Seq, Stamp, Timestamp, UserId,
 };
 use im_core::port::{
-    Changed, ChangedConversation, LogQuery, MembershipLine, MembershipPage, PortError, RecordKey,
-    View,
+    Changed, ChangedConversation, MembershipLine, MembershipPage, PortError, RecordKey, View,
 };
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, Row};
@@ -141,143 +139,6 @@ impl Shared {
             .iter()
             .map(|row| rows::member(row, 0).map(|(member, _)| member))
             .collect()
-    }
-
-    pub(super) async fn log(
-        &self,
-        conv: &ConversationId,
-        query: LogQuery,
-    ) -> Result<Vec<Entry>, PortError> {
-        match query {
-            LogQuery::After { seq, limit, bytes } => self.after(conv, seq, limit, bytes).await,
-            LogQuery::Before { seq, limit, bytes } => self.before(conv, seq, limit, bytes).await,
-            LogQuery::Sent { sender, cm_id } => self.sent(conv, sender, cm_id).await,
-        }
-    }
-
-    /// Number, first place of the tail, and the tail's entries of a range.
-    async fn look(
-        &self,
-        conv: &ConversationId,
-        from: Seq,
-        to: Seq,
-    ) -> Result<Option<(i64, Seq, Vec<Arc<Entry>>)>, PortError> {
-        {
-            let tail = self.tail.lock();
-            if let Some(known) = tail.get(conv) {
-                let entries = known.range(from, to).cloned().collect();
-                return Ok(Some((known.no, known.first_in_tail(), entries)));
-            }
-        }
-        let no: Option<i64> = sqlx::query_scalar("SELECT no FROM conversation WHERE id = ?")
-            .bind(conv.as_str())
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(port_error)?;
-        // Not known, so it has no tail.
-        Ok(no.map(|no| (no, Seq(i64::MAX as u64), Vec::new())))
-    }
-
-    async fn after(
-        &self,
-        conv: &ConversationId,
-        after: Seq,
-        limit: usize,
-        bytes: usize,
-    ) -> Result<Vec<Entry>, PortError> {
-        let last = Seq(after.0.saturating_add(limit as u64));
-        let Some((no, first_in_tail, tail)) = self.look(conv, after.next(), last).await? else {
-            return Ok(Vec::new());
-        };
-        let mut page = Page::new(limit, bytes);
-        if after.next() < first_in_tail {
-            let text = format!(
-                "SELECT {} FROM entry_seq s JOIN entry e ON e.n = s.n \
-                 WHERE s.conv = ? AND s.seq > ? AND s.seq < ? ORDER BY s.seq LIMIT ?",
-                rows::ENTRY
-            );
-            let mut found = sqlx::query(own(text))
-                .bind(no)
-                .bind(sql(after))
-                .bind(sql(first_in_tail))
-                .bind(limit as i64)
-                .fetch(&self.readers);
-            while let Some(row) = found.try_next().await.map_err(port_error)? {
-                if !page.take(rows::entry(conv, &row, 0)?) {
-                    return Ok(page.entries);
-                }
-            }
-        }
-        for entry in tail {
-            if !page.take(Entry::clone(&entry)) {
-                break;
-            }
-        }
-        Ok(page.entries)
-    }
-
-    async fn before(
-        &self,
-        conv: &ConversationId,
-        before: Seq,
-        limit: usize,
-        bytes: usize,
-    ) -> Result<Vec<Entry>, PortError> {
-        let last = Seq(before.0.saturating_sub(1));
-        let Some((no, first_in_tail, mut tail)) = self.look(conv, Seq(1), last).await? else {
-            return Ok(Vec::new());
-        };
-        let mut page = Page::new(limit, bytes);
-        while let Some(entry) = tail.pop() {
-            if !page.take(Entry::clone(&entry)) {
-                return Ok(page.reversed());
-            }
-        }
-        let text = format!(
-            "SELECT {} FROM entry_seq s JOIN entry e ON e.n = s.n \
-             WHERE s.conv = ? AND s.seq < ? ORDER BY s.seq DESC LIMIT ?",
-            rows::ENTRY
-        );
-        let below = before.min(first_in_tail);
-        let mut found = sqlx::query(own(text))
-            .bind(no)
-            .bind(below.0.min(i64::MAX as u64) as i64)
-            .bind(limit as i64)
-            .fetch(&self.readers);
-        while let Some(row) = found.try_next().await.map_err(port_error)? {
-            if !page.take(rows::entry(conv, &row, 0)?) {
-                break;
-            }
-        }
-        Ok(page.reversed())
-    }
-
-    async fn sent(
-        &self,
-        conv: &ConversationId,
-        sender: UserId,
-        cm_id: CmId,
-    ) -> Result<Vec<Entry>, PortError> {
-        let Some((no, ..)) = self.look(conv, Seq(1), Seq(0)).await? else {
-            return Ok(Vec::new());
-        };
-        let key = (no, sender, cm_id);
-        if let Some(entry) = self.tail.lock().sent(&key) {
-            return Ok(vec![Entry::clone(entry)]);
-        }
-        let text = format!(
-            "SELECT {} FROM entry_cm f JOIN entry e ON e.n = f.n \
-             WHERE f.conv = ? AND f.sender = ? AND f.cm_id = ?",
-            rows::ENTRY
-        );
-        let found = sqlx::query(own(text))
-            .bind(no)
-            .bind(key.1.as_str())
-            .bind(key.2.as_str())
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(port_error)?;
-        found.iter().map(|row| rows::entry(conv, row, 0)).collect()
     }
 
     pub(super) async fn memberships(
@@ -567,38 +428,5 @@ impl Shared {
         now: Timestamp,
     ) -> Result<Option<String>, PortError> {
         read_record(&self.readers, key, now).await
-    }
-}
-
-/// A page under way.
-struct Page {
-    entries: Vec<Entry>,
-    limit: usize,
-    bytes: usize,
-}
-
-impl Page {
-    fn new(limit: usize, bytes: usize) -> Self {
-        Self {
-            entries: Vec::with_capacity(limit.min(256)),
-            limit,
-            bytes,
-        }
-    }
-
-    /// Takes an entry if there is room. False when nothing more fits.
-    fn take(&mut self, entry: Entry) -> bool {
-        let size = entry.body.json().len();
-        if self.entries.len() >= self.limit || (size > self.bytes && !self.entries.is_empty()) {
-            return false;
-        }
-        self.bytes = self.bytes.saturating_sub(size);
-        self.entries.push(entry);
-        self.entries.len() < self.limit
-    }
-
-    fn reversed(mut self) -> Vec<Entry> {
-        self.entries.reverse();
-        self.entries
     }
 }

@@ -39,7 +39,8 @@ impl Writer {
              NULL, NULL, NULL, c.id FROM (",
             3,
             ") p JOIN entry_cm f ON f.conv = p.column1 AND f.sender = p.column2 \
-             AND f.cm_id = p.column3 JOIN entry e ON e.n = f.n JOIN conversation c ON c.no = f.conv",
+             AND f.cm_id = p.column3 JOIN entry e ON e.n = f.n \
+             JOIN conversation c ON c.no = f.conv",
         );
         Self {
             conn,

@@ -94,7 +94,13 @@ impl Hub {
         lock(&user.peers).push(Arc::clone(&peer));
         let at = now_ms();
         let welcome = format!(
-            r#"{{"t":"welcome","user":"{name}","device":"{name}","conn":"1","node":"relay","now":{at},"heartbeat_ms":30000,"limits":{{"window":256,"sends_per_s":1000000}}}}"#
+            concat!(
+                r#"{{"t":"welcome","user":"{name}","device":"{name}","conn":"1","node":"relay","#,
+                r#""now":{at},"heartbeat_ms":30000,"#,
+                r#""limits":{{"window":256,"sends_per_s":1000000}}}}"#
+            ),
+            name = name,
+            at = at,
         );
         peer.push(welcome.into());
         peer
@@ -135,7 +141,16 @@ impl Hub {
         );
         let _ = write!(
             entry,
-            r#"{{"t":"entry","conv":"{name}","seq":{seq},"id":"{seq}","from":"{from}","at":{at},"cm_id":{cm_id},"body":{body}}}"#
+            concat!(
+                r#"{{"t":"entry","conv":"{name}","seq":{seq},"id":"{seq}","from":"{from}","#,
+                r#""at":{at},"cm_id":{cm_id},"body":{body}}}"#
+            ),
+            name = name,
+            seq = seq,
+            from = from,
+            at = at,
+            cm_id = cm_id,
+            body = body,
         );
         peer.push(sent.into());
         let entry = Utf8Bytes::from(entry);

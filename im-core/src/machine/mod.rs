@@ -4,13 +4,15 @@
 //! until `None` after each input; `poll_timeout` says when to call `handle_timeout`, and why.
 //! Time comes in as an argument. `assert_invariants` checks the machine's own state; tests call it
 //! after every step.
+//!
+//! The page of a machine's module is its run loop: which inputs there are, and what to drain when.
 
 mod backoff;
 mod bucket;
-mod delivery;
-mod inbox;
-mod outbox;
-mod room;
+pub mod delivery;
+pub mod inbox;
+pub mod outbox;
+pub mod room;
 
 pub use backoff::Backoff;
 pub use bucket::Bucket;

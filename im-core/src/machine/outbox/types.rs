@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::frame::Failure;
 use crate::machine::Backoff;
+#[cfg(doc)]
+use crate::machine::Outbox;
 use crate::model::{CmId, ConversationId, Draft, MessageId, Seq, Timestamp};
 
 /// Bounds and times of an [`Outbox`].

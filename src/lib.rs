@@ -54,7 +54,7 @@
 //! | --- | --- | --- |
 //! | `ws` | [`ws`]: WebSocket and HTTP as an axum router | yes |
 //! | `sqlite` | [`sqlite`]: the embedded store | yes |
-//! | `client` | [`client`]: the Rust client | no |
+//! | `client` | `client`: the Rust client | no |
 //!
 //! No feature changes what another one does.
 

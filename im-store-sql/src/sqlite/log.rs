@@ -3,13 +3,24 @@
 
 use std::sync::Arc;
 
-use futures_util::TryStreamExt;
 use im_core::model::{CmId, ConversationId, Entry, Seq, UserId};
 use im_core::port::{LogQuery, PortError};
 
 use super::statement::own;
 use super::{Shared, rows, sql};
 use crate::error::port_error;
+
+/// Rows of a page's first read; what follows is sized by what they were.
+const FIRST_ROWS: usize = 64;
+
+/// A read of entries as one value: a row each would cost more in the driver than in SQLite.
+fn packed(of: &str) -> String {
+    format!(
+        "SELECT group_concat(line, char(30)) FROM (SELECT {} AS line \
+         FROM entry_seq s JOIN entry e ON e.n = s.n WHERE {of})",
+        rows::PACKED
+    )
+}
 
 impl Shared {
     pub(super) async fn log(
@@ -59,23 +70,23 @@ impl Shared {
             return Ok(Vec::new());
         };
         let mut page = Page::new(limit, bytes);
-        if after.next() < first_in_tail {
-            let text = format!(
-                "SELECT {} FROM entry_seq s JOIN entry e ON e.n = s.n \
-                 WHERE s.conv = ? AND s.seq > ? AND s.seq < ? ORDER BY s.seq LIMIT ?",
-                rows::ENTRY
-            );
-            let mut found = sqlx::query(own(text))
-                .bind(no)
-                .bind(sql(after))
-                .bind(sql(first_in_tail))
-                .bind(limit as i64)
-                .fetch(&self.readers);
-            while let Some(row) = found.try_next().await.map_err(port_error)? {
-                if !page.take(rows::entry(conv, &row, 0)?) {
+        let (mut from, mut rows) = (after, FIRST_ROWS);
+        while from.next() < first_in_tail && page.has_room() {
+            let asked = rows.min(page.limit - page.entries.len());
+            let found = self
+                .read_after(conv, no, from, first_in_tail, asked)
+                .await?;
+            let whole = found.len() == asked;
+            for entry in found {
+                from = entry.seq;
+                if !page.take(entry) {
                     return Ok(page.entries);
                 }
             }
+            if !whole {
+                break;
+            }
+            rows = page.rows_to_come();
         }
         for entry in tail {
             if !page.take(Entry::clone(&entry)) {
@@ -102,23 +113,61 @@ impl Shared {
                 return Ok(page.reversed());
             }
         }
-        let text = format!(
-            "SELECT {} FROM entry_seq s JOIN entry e ON e.n = s.n \
-             WHERE s.conv = ? AND s.seq < ? ORDER BY s.seq DESC LIMIT ?",
-            rows::ENTRY
-        );
-        let below = before.min(first_in_tail);
-        let mut found = sqlx::query(own(text))
+        let (mut below, mut rows) = (before.min(first_in_tail), FIRST_ROWS);
+        while below.0 > 1 && page.has_room() {
+            let asked = rows.min(page.limit - page.entries.len());
+            let found = self.read_before(conv, no, below, asked).await?;
+            let whole = found.len() == asked;
+            for entry in found.into_iter().rev() {
+                below = entry.seq;
+                if !page.take(entry) {
+                    return Ok(page.reversed());
+                }
+            }
+            if !whole {
+                break;
+            }
+            rows = page.rows_to_come();
+        }
+        Ok(page.reversed())
+    }
+
+    async fn read_after(
+        &self,
+        conv: &ConversationId,
+        no: i64,
+        after: Seq,
+        below: Seq,
+        limit: usize,
+    ) -> Result<Vec<Entry>, PortError> {
+        let text = packed("s.conv = ? AND s.seq > ? AND s.seq < ? ORDER BY s.seq LIMIT ?");
+        let found: Option<String> = sqlx::query_scalar(own(text))
+            .bind(no)
+            .bind(sql(after))
+            .bind(below.0.min(i64::MAX as u64) as i64)
+            .bind(limit as i64)
+            .fetch_one(&self.readers)
+            .await
+            .map_err(port_error)?;
+        rows::unpack(conv, found.as_deref().unwrap_or(""))
+    }
+
+    async fn read_before(
+        &self,
+        conv: &ConversationId,
+        no: i64,
+        below: Seq,
+        limit: usize,
+    ) -> Result<Vec<Entry>, PortError> {
+        let text = packed("s.conv = ? AND s.seq < ? ORDER BY s.seq DESC LIMIT ?");
+        let found: Option<String> = sqlx::query_scalar(own(text))
             .bind(no)
             .bind(below.0.min(i64::MAX as u64) as i64)
             .bind(limit as i64)
-            .fetch(&self.readers);
-        while let Some(row) = found.try_next().await.map_err(port_error)? {
-            if !page.take(rows::entry(conv, &row, 0)?) {
-                break;
-            }
-        }
-        Ok(page.reversed())
+            .fetch_one(&self.readers)
+            .await
+            .map_err(port_error)?;
+        rows::unpack(conv, found.as_deref().unwrap_or(""))
     }
 
     async fn sent(
@@ -175,6 +224,21 @@ impl Page {
         self.bytes = self.bytes.saturating_sub(size);
         self.entries.push(entry);
         self.entries.len() < self.limit
+    }
+
+    const fn has_room(&self) -> bool {
+        self.entries.len() < self.limit && self.bytes > 0
+    }
+
+    /// How many more rows fit, if they are as large as those so far.
+    fn rows_to_come(&self) -> usize {
+        let taken: usize = self
+            .entries
+            .iter()
+            .map(|entry| entry.body.json().len())
+            .sum();
+        let average = (taken / self.entries.len().max(1)).max(1);
+        (self.bytes / average).clamp(1, self.limit.max(1))
     }
 
     fn reversed(mut self) -> Vec<Entry> {

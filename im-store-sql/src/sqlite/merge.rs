@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use im_core::model::{Conversation, Stamp};
 use im_core::port::PortError;
-use sqlx::Arguments;
 use sqlx::sqlite::SqliteArguments;
+use sqlx::{Arguments, Row};
 
 use super::statement::{ROWS_MAX, own, places};
 use super::tail::TailEntry;
@@ -23,6 +23,8 @@ use crate::error::port_error;
 const SLICE_ROWS: usize = 768;
 /// The tail may grow to so many times `merge_every` before commits wait for the merge.
 const HOLD_BACK: usize = 4;
+/// Pages of the write-ahead log before the writer waits for it to be copied back: 128 MiB.
+const LOG_PAGES_MAX: i64 = 32_768;
 /// How long a failed merge waits before it is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -92,13 +94,25 @@ impl Shared {
                 .await
                 .map_err(port_error)?;
         }
-        // Most of the log is copied back beside the writer, the rest while it waits: then the
-        // log begins anew with the next commit instead of growing.
+        self.checkpoint().await
+    }
+
+    /// Copies the write-ahead log back, beside the writer. Only what was copied whole begins anew,
+    /// which a busy writer never allows by itself: when the log is long, the writer waits for the
+    /// rest once.
+    async fn checkpoint(&self) -> Result<(), PortError> {
         let passive = "PRAGMA wal_checkpoint(PASSIVE)";
-        sqlx::query(passive)
-            .execute(&self.readers)
-            .await
-            .map_err(port_error)?;
+        let pages: i64 = {
+            let mut conn = self.checkpointer.lock().await;
+            let row = sqlx::query(passive)
+                .fetch_one(&mut *conn)
+                .await
+                .map_err(port_error)?;
+            row.try_get(1).map_err(port_error)?
+        };
+        if pages < LOG_PAGES_MAX {
+            return Ok(());
+        }
         let mut writer = self.writer.lock().await;
         sqlx::query(passive)
             .execute(&mut writer.conn)

@@ -27,7 +27,7 @@ use im_core::port::{
     View,
 };
 use parking_lot::Mutex;
-use sqlx::sqlite::SqlitePool;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use tokio::sync::Notify;
 
 use tail::Tail;
@@ -86,6 +86,8 @@ struct Shared {
     tail: Mutex<Tail>,
     writer: tokio::sync::Mutex<Writer>,
     readers: SqlitePool,
+    /// Copies the write-ahead log back, beside the writer.
+    checkpointer: tokio::sync::Mutex<SqliteConnection>,
     /// The outcome of the last write is unknown, or somebody else has written: look before the
     /// next.
     suspect: AtomicBool,

@@ -30,8 +30,8 @@ const MIGRATIONS: &[(&str, &str)] = &[(
 )];
 
 /// Pages of the write-ahead log before SQLite itself copies them back, should the background task
-/// not have done it: 64 MiB.
-const CHECKPOINT_PAGES: &str = "16000";
+/// not have done it: 256 MiB.
+const CHECKPOINT_PAGES: &str = "65536";
 
 impl SqliteStore {
     /// Opens or makes a store: `sqlite://PATH`, or a path.
@@ -66,7 +66,9 @@ impl SqliteStore {
             .test_before_acquire(false)
             .connect_with(reading(path, &options))
             .await?;
+        let checkpointer = SqliteConnection::connect_with(&writing(path, &options)).await?;
         let shared = Arc::new(Shared {
+            checkpointer: tokio::sync::Mutex::new(checkpointer),
             options,
             tail: Mutex::new(Tail::default()),
             writer: tokio::sync::Mutex::new(Writer::new(conn)),

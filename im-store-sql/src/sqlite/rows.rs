@@ -24,6 +24,72 @@ pub(super) const MEMBER: &str = "m.user, m.role, m.first_seq, m.left_seq, m.vers
 pub(super) const ENTRY: &str = "e.seq, e.id, e.sender, e.at, e.cm_id, e.digest, e.kind, e.body, \
      e.reply_to, e.mentions, e.expires_at";
 
+/// The columns of an entry as one text, for [`unpack`]. No field holds a control character: ids
+/// may not, and in JSON they are escaped.
+pub(super) const PACKED: &str = "concat_ws(char(31), e.seq, e.id, e.sender, e.at, \
+     ifnull(e.cm_id, ''), e.digest, e.kind, ifnull(e.reply_to, ''), ifnull(e.mentions, ''), \
+     ifnull(e.expires_at, ''), e.body)";
+
+/// Reads entries from texts of [`PACKED`], joined by U+001E; ascending.
+pub(super) fn unpack(conv: &ConversationId, packed: &str) -> Result<Vec<Entry>, PortError> {
+    if packed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let lines = packed.split('\u{1e}').map(|line| unpack_one(conv, line));
+    let mut entries = lines
+        .collect::<Option<Vec<Entry>>>()
+        .ok_or_else(|| corrupt("an entry can't be read"))?;
+    entries.sort_unstable_by_key(|entry| entry.seq);
+    Ok(entries)
+}
+
+fn unpack_one(conv: &ConversationId, line: &str) -> Option<Entry> {
+    let mut fields = line.splitn(11, '\u{1f}');
+    let seq = Seq(fields.next()?.parse().ok()?);
+    let id = fields.next()?.parse::<i64>().ok()? as u64;
+    let from = UserId::new(fields.next()?).ok()?;
+    let at = Timestamp(fields.next()?.parse().ok()?);
+    let some = |field: &'_ str| !field.is_empty();
+    let cm_id = Some(fields.next()?)
+        .filter(|it| some(it))
+        .map(CmId::new)
+        .transpose()
+        .ok()?;
+    let digest = fields.next()?.parse::<i64>().ok()? as u64;
+    let kind = Kind::parse(fields.next()?)?;
+    let reply_to = Some(fields.next()?)
+        .filter(|it| some(it))
+        .map(str::parse)
+        .transpose()
+        .ok()?;
+    let mentions = match fields.next()? {
+        "" => Mentions::None,
+        text => read_mentions(text).ok()?,
+    };
+    let expires = Some(fields.next()?)
+        .filter(|it| some(it))
+        .map(str::parse)
+        .transpose()
+        .ok()?;
+    let body = Body::from_stored(kind, Arc::from(fields.next()?));
+    let new = NewEntry {
+        id: MessageId(id),
+        from,
+        at,
+        cm_id,
+        digest,
+        body,
+        reply_to: reply_to.map(Seq),
+        mentions,
+        expires_at: expires.map(Timestamp),
+    };
+    Some(Entry {
+        conv: conv.clone(),
+        seq,
+        new,
+    })
+}
+
 fn number(row: &SqliteRow, at: usize) -> Result<u64, PortError> {
     let value: i64 = row.try_get(at).map_err(port_error)?;
     u64::try_from(value).map_err(|_| corrupt("a number is negative"))

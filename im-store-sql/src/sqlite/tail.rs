@@ -12,6 +12,20 @@ use im_core::model::{CmId, Conversation, ConversationId, Entry, Seq, Stamp, User
 /// Conversations remembered beyond those with a tail; the longest unchanged are let go first.
 const KNOWN_MAX: usize = 100_000;
 
+/// Senders whose largest id is remembered; beyond it all are forgotten and asked for again.
+const SENDERS_MAX: usize = 200_000;
+
+/// See [`Tail::novelty`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Novelty {
+    /// It is new.
+    New,
+    /// The index must be asked.
+    MaybeSent,
+    /// The index must be asked for the sender's largest id first.
+    UnknownSender,
+}
+
 /// A committed entry and its number in the order of commits.
 #[derive(Debug, Clone)]
 pub(super) struct TailEntry {
@@ -62,6 +76,9 @@ pub(super) struct Tail {
     /// Conversations by their last change.
     by_stamp: BTreeMap<Stamp, ConversationId>,
     sent: HashMap<SentKey, Arc<Entry>>,
+    /// The largest `cm_id` that a sender has used in a conversation, of those who sent lately. A
+    /// larger one is new for sure, so clients whose ids grow cost no look-up.
+    newest: HashMap<(i64, UserId), Option<CmId>>,
     /// The last stamp given; also the last `n`.
     pub(super) stamp: Stamp,
     /// Every conversation that changed after this is in `by_stamp`.
@@ -77,6 +94,37 @@ impl Tail {
 
     pub(super) fn sent(&self, key: &SentKey) -> Option<&Arc<Entry>> {
         self.sent.get(key)
+    }
+
+    /// Whether an id is new, as far as that is known without asking the index.
+    pub(super) fn novelty(&self, key: &SentKey) -> Novelty {
+        let sender = (key.0, key.1.clone());
+        match self.newest.get(&sender) {
+            None => Novelty::UnknownSender,
+            Some(newest) if newest.as_ref().is_none_or(|newest| *newest < key.2) => Novelty::New,
+            Some(_) => Novelty::MaybeSent,
+        }
+    }
+
+    /// The largest id of a sender, from the index; what is in the tail is looked at here.
+    pub(super) fn learn_newest(
+        &mut self,
+        conv: &ConversationId,
+        no: i64,
+        user: UserId,
+        indexed: Option<CmId>,
+    ) {
+        if self.newest.len() >= SENDERS_MAX {
+            self.newest.clear();
+        }
+        let entries = self.known.get(conv).map(|known| known.entries.iter());
+        let in_tail = entries
+            .into_iter()
+            .flatten()
+            .filter(|entry| entry.entry.from == user)
+            .filter_map(|entry| entry.entry.cm_id.clone())
+            .max();
+        self.newest.insert((no, user), indexed.max(in_tail));
     }
 
     /// Conversations that changed after a stamp, in the order of change.
@@ -111,6 +159,9 @@ impl Tail {
         self.len += new.len();
         for entry in &new {
             if let Some(cm_id) = &entry.entry.cm_id {
+                if let Some(newest) = self.newest.get_mut(&(no, entry.entry.from.clone())) {
+                    *newest = newest.take().max(Some(cm_id.clone()));
+                }
                 let key = (no, entry.entry.from.clone(), cm_id.clone());
                 self.sent.insert(key, Arc::clone(&entry.entry));
             }

@@ -1,16 +1,16 @@
 //! The writing connection, and how a batch becomes a transaction.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use im_core::model::ConversationId;
+use im_core::model::{CmId, ConversationId, UserId};
 use im_core::port::{Commit, Committed, PortError, PortErrorKind, Rejected};
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use sqlx::{Arguments, Row};
 
 use super::statement::{Padded, ROWS_MAX, own, places};
-use super::tail::TailEntry;
+use super::tail::{Novelty, TailEntry};
 use super::work::{Touched, Work, appends, only_appends, sent_key};
 use super::{Shared, ops, rows, sql};
 use crate::error::port_error;
@@ -24,6 +24,7 @@ pub(super) struct Writer {
     pub(super) conn: SqliteConnection,
     insert: Padded,
     probe: Padded,
+    newest: Padded,
     /// A batch is under way, or was dropped in the middle: then what it left is undone first.
     dirty: bool,
 }
@@ -42,10 +43,17 @@ impl Writer {
              AND f.cm_id = p.column3 JOIN entry e ON e.n = f.n \
              JOIN conversation c ON c.no = f.conv",
         );
+        let newest = Padded::new(
+            "SELECT p.column1, p.column2, (SELECT max(f.cm_id) FROM entry_cm f \
+             WHERE f.conv = p.column1 AND f.sender = p.column2) FROM (",
+            2,
+            ") p WHERE p.column1 IS NOT NULL",
+        );
         Self {
             conn,
             insert,
             probe,
+            newest,
             dirty: false,
         }
     }
@@ -108,6 +116,20 @@ fn bind_entry(
     to.add(entry.reply_to.map(sql))?;
     to.add(rows::write_mentions(&entry.mentions))?;
     to.add(entry.expires_at.map(|at| at.0))?;
+    Ok(())
+}
+
+fn bind_key(
+    to: &mut SqliteArguments,
+    no: i64,
+    user: &UserId,
+    cm_id: Option<&CmId>,
+) -> Result<(), sqlx::error::BoxDynError> {
+    to.add(no)?;
+    to.add(Arc::<str>::from(user))?;
+    if let Some(cm_id) = cm_id {
+        to.add(Arc::<str>::from(cm_id))?;
+    }
     Ok(())
 }
 
@@ -355,8 +377,8 @@ impl Shared {
         self.probe(writer, batch, work).await
     }
 
-    /// Looks up earlier sends in the index, all of the batch at once. What is in the tail is
-    /// found there.
+    /// Looks up earlier sends in the index, all of the batch at once: those whose ids are not
+    /// larger than any before. What is in the tail is found there.
     async fn probe(
         &self,
         writer: &mut Writer,
@@ -364,26 +386,32 @@ impl Shared {
         work: &mut Work,
     ) -> Result<(), Broken> {
         let mut asked = Vec::new();
-        for commit in batch {
-            // Nothing was sent yet where nothing is merged.
-            let Some(touched) = work.touched.get(&commit.conv) else {
-                continue;
-            };
-            if touched.conversation.head.0 == 0 {
-                continue;
+        let mut strangers = BTreeMap::new();
+        {
+            let tail = self.tail.lock();
+            for commit in batch {
+                // Nothing was sent yet where nothing is.
+                let touched = work.touched.get(&commit.conv);
+                let Some(touched) = touched.filter(|it| it.conversation.head.0 > 0) else {
+                    continue;
+                };
+                for key in appends(commit).filter_map(|entry| sent_key(touched.no, entry)) {
+                    match tail.novelty(&key) {
+                        Novelty::New => {}
+                        Novelty::MaybeSent => asked.push(key),
+                        Novelty::UnknownSender => {
+                            strangers.insert((key.0, key.1.clone()), commit.conv.clone());
+                            asked.push(key);
+                        }
+                    }
+                }
             }
-            asked.extend(appends(commit).filter_map(|entry| sent_key(touched.no, entry)));
         }
+        self.meet(writer, strangers).await?;
         for chunk in asked.chunks(ROWS_MAX) {
             let mut arguments = SqliteArguments::default();
             for (no, user, cm_id) in chunk {
-                arguments.add(*no).map_err(sqlx::Error::Encode)?;
-                arguments
-                    .add(Arc::<str>::from(user))
-                    .map_err(sqlx::Error::Encode)?;
-                arguments
-                    .add(Arc::<str>::from(cm_id))
-                    .map_err(sqlx::Error::Encode)?;
+                bind_key(&mut arguments, *no, user, Some(cm_id)).map_err(sqlx::Error::Encode)?;
             }
             let sql = writer.probe.of(chunk.len());
             let found = sqlx::query_with(sql, arguments)
@@ -394,6 +422,37 @@ impl Shared {
                 let entry = rows::entry(&conv, row, 1)?;
                 let key = sent_key(row.try_get(0)?, &entry);
                 work.sent.extend(key.map(|key| (key, Arc::new(entry))));
+            }
+        }
+        Ok(())
+    }
+
+    /// Learns the largest ids of senders who have not sent lately.
+    async fn meet(
+        &self,
+        writer: &mut Writer,
+        strangers: BTreeMap<(i64, UserId), ConversationId>,
+    ) -> Result<(), Broken> {
+        let strangers: Vec<_> = strangers.into_iter().collect();
+        for chunk in strangers.chunks(ROWS_MAX) {
+            let mut arguments = SqliteArguments::default();
+            for ((no, user), _) in chunk {
+                bind_key(&mut arguments, *no, user, None).map_err(sqlx::Error::Encode)?;
+            }
+            let sql = writer.newest.of(chunk.len());
+            let found = sqlx::query_with(sql, arguments)
+                .fetch_all(&mut writer.conn)
+                .await?;
+            let mut newest = BTreeMap::new();
+            for row in &found {
+                let cm_id: Option<&str> = row.try_get(2)?;
+                let cm_id = cm_id.and_then(|id| CmId::new(id).ok());
+                newest.insert((row.try_get::<i64, _>(0)?, rows::user(row, 1)?), cm_id);
+            }
+            let mut tail = self.tail.lock();
+            for (key, conv) in chunk {
+                let indexed = newest.remove(key).flatten();
+                tail.learn_newest(conv, key.0, key.1.clone(), indexed);
             }
         }
         Ok(())

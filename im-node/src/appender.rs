@@ -1,7 +1,8 @@
 //! Group commit: concurrent commits of a lane become one batch, so throughput grows with load.
 //!
-//! A lane commits one batch at a time, and dispatches what the store answered before it answers
-//! anybody: so sends of one connection to one conversation are stored, and shown, in order.
+//! A lane commits one batch at a time, answers those who wait, and hands on what was committed to
+//! the rooms: so sends of one connection to one conversation are stored, and shown, in order, and
+//! no answer waits for a fan-out.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -93,8 +94,33 @@ impl Appender {
     }
 }
 
+/// Batches that are committed and not yet shown; beyond it the lane waits for the rooms.
+const UNSHOWN_MAX: usize = 8;
+
+/// What a lane hands on: a batch, and what the store answered.
+pub(crate) type Shown = (Vec<Commit>, Vec<Result<Committed, Rejected>>);
+
+/// Starts a lane: one task commits and answers, another shows to the rooms what was committed, in
+/// the same order, so that no sender's answer waits for a fan-out.
+pub(crate) fn start_lane(
+    inner: &Arc<Inner>,
+    lane: LaneReceiver,
+) -> [tokio::task::JoinHandle<()>; 2] {
+    let (shown, mut batches) = mpsc::channel::<Shown>(UNSHOWN_MAX);
+    let committing = tokio::spawn(run_lane(Arc::clone(inner), lane, shown));
+    let inner = Arc::clone(inner);
+    let showing = tokio::spawn(async move {
+        while let Some((commits, results)) = batches.recv().await {
+            inner.dispatch(&commits, &results);
+            // A large fan-out has woken many; they go first.
+            tokio::task::yield_now().await;
+        }
+    });
+    [committing, showing]
+}
+
 /// Runs a lane until every sender is gone and what was queued is done.
-pub(crate) async fn run_lane(inner: Arc<Inner>, mut lane: LaneReceiver) {
+async fn run_lane(inner: Arc<Inner>, mut lane: LaneReceiver, shown: mpsc::Sender<Shown>) {
     let batch_max = inner.settings.batch_max;
     let mut waiting = Vec::with_capacity(64);
     let mut stop = inner.lanes_stop.subscribe();
@@ -105,16 +131,20 @@ pub(crate) async fn run_lane(inner: Arc<Inner>, mut lane: LaneReceiver) {
             _ = stop.changed() => {
                 lane.close();
                 while lane.recv_many(&mut waiting, batch_max).await > 0 {
-                    commit_batch(&inner, &mut waiting).await;
+                    commit_batch(&inner, &mut waiting, &shown).await;
                 }
                 return;
             }
         }
-        commit_batch(&inner, &mut waiting).await;
+        commit_batch(&inner, &mut waiting, &shown).await;
     }
 }
 
-async fn commit_batch(inner: &Arc<Inner>, waiting: &mut Vec<Submission>) {
+async fn commit_batch(
+    inner: &Arc<Inner>,
+    waiting: &mut Vec<Submission>,
+    shown: &mpsc::Sender<Shown>,
+) {
     let mut commits = Vec::with_capacity(waiting.len());
     let mut waiters = Vec::with_capacity(waiting.len());
     for Submission { commit, waiter } in waiting.drain(..) {
@@ -137,22 +167,23 @@ async fn commit_batch(inner: &Arc<Inner>, waiting: &mut Vec<Submission>) {
     if let Some(error) = failed {
         tracing::error!(error = %error, cause = ?std::error::Error::source(error), "commit failed");
     }
-    inner.dispatch(&commits, &results);
-    for ((commit, result), waiter) in commits.iter().zip(results).zip(waiters) {
+    for ((commit, result), waiter) in commits.iter().zip(&results).zip(waiters) {
         answer_waiter(inner, commit, result, waiter);
     }
+    // Only a node that is killed has nobody to show it to.
+    let _ = shown.send((commits, results)).await;
 }
 
 fn answer_waiter(
     inner: &Inner,
     commit: &Commit,
-    result: Result<Committed, Rejected>,
+    result: &Result<Committed, Rejected>,
     waiter: Waiter,
 ) {
     match waiter {
         Waiter::None => {}
         // Who no longer waits has gone; the log has it all the same.
-        Waiter::Call(call) => drop(call.send(result)),
+        Waiter::Call(call) => drop(call.send(result.clone())),
         Waiter::Link { link, cm_id } => {
             link.sends_in_flight.fetch_sub(1, Ordering::AcqRel);
             match result {
@@ -161,7 +192,7 @@ fn answer_waiter(
                         answer_sent(inner, &link, &commit.conv, cm_id, *appended);
                     }
                 }
-                Err(rejected) => link.refuse("send", None, Some(cm_id), failure(&rejected)),
+                Err(rejected) => link.refuse("send", None, Some(cm_id), failure(rejected)),
             }
         }
     }

@@ -21,6 +21,14 @@ use crate::rooms::{LiveRoom, RoomState};
 /// How often a join is tried again because the members changed while it read them.
 const JOIN_TRIES_MAX: u32 = 10;
 
+/// Rooms with fewer users here are always pushed to at once.
+const GATHER_USERS_MIN: u32 = 64;
+/// What a push costs for each user here, about: a room is pushed to again when the last push is
+/// through, not while its writes still queue.
+const GATHER_PER_USER: std::time::Duration = std::time::Duration::from_micros(6);
+/// Entries that may wait for that.
+const GATHER_ENTRIES_MAX: usize = 32;
+
 /// News of one conversation: what was appended, and how it began if it is new.
 #[derive(Debug, Default)]
 pub(crate) struct News {
@@ -125,7 +133,6 @@ impl Inner {
         room: &Arc<LiveRoom>,
         mut state: MutexGuard<'_, RoomState>,
     ) {
-        let mut run: Vec<Arc<OutEntry>> = Vec::new();
         let mut joined = Vec::new();
         let mut gap = false;
         while let Some(event) = state.machine.poll_event() {
@@ -133,9 +140,10 @@ impl Inner {
                 RoomEvent::Push(entry) => {
                     state.apply(&entry);
                     let changes_members = entry.body.kind() == Kind::Member;
-                    run.push(Arc::new(OutEntry::new(entry)));
+                    state.waiting.push(Arc::new(OutEntry::new(entry)));
+                    // Who leaves with it is a recipient until the next event.
                     if changes_members {
-                        self.push_run(room, &state, &mut run);
+                        self.push_waiting(room, &mut state);
                     }
                 }
                 RoomEvent::Joined(users) => {
@@ -161,7 +169,7 @@ impl Inner {
                 RoomEvent::Gap => gap = true,
             }
         }
-        self.push_run(room, &state, &mut run);
+        self.push_or_plan(room, &mut state);
         let read = state.machine.poll_read();
         let head = state.machine.head().unwrap_or_default();
         drop(state);
@@ -178,17 +186,42 @@ impl Inner {
         }
     }
 
-    fn push_run(&self, room: &LiveRoom, state: &RoomState, run: &mut Vec<Arc<OutEntry>>) {
-        if run.is_empty() {
+    /// Pushes at once, or, right after a large fan-out, a little later what comes until then.
+    fn push_or_plan(self: &Arc<Self>, room: &Arc<LiveRoom>, state: &mut RoomState) {
+        if state.waiting.is_empty() {
             return;
         }
         let now = self.clock.now();
+        let wait = state.push_at.map(|at| at.saturating_duration_since(now));
+        let wait = wait.filter(|wait| !wait.is_zero() && state.waiting.len() < GATHER_ENTRIES_MAX);
+        let Some(wait) = wait else {
+            return self.push_waiting(room, state);
+        };
+        if std::mem::replace(&mut state.push_planned, true) {
+            return;
+        }
+        let (inner, room) = (Arc::clone(self), Arc::clone(room));
+        self.spawn(async move {
+            tokio::time::sleep(wait).await;
+            let mut state = room.state.lock();
+            state.push_planned = false;
+            inner.push_waiting(&room, &mut state);
+        });
+    }
+
+    fn push_waiting(&self, room: &LiveRoom, state: &mut RoomState) {
+        if state.waiting.is_empty() {
+            return;
+        }
+        let run = std::mem::take(&mut state.waiting);
+        let now = self.clock.now();
         let mut pushed = 0;
         for (local, after) in state.machine.recipients_after() {
-            pushed += local.push_entries(now, room.known(state), after, run);
+            pushed += local.push_entries(now, room.known(state), after, &run);
         }
         metrics::counter!("im_deliveries_total").increment(pushed);
-        run.clear();
+        let here = u32::try_from(state.machine.len()).unwrap_or(u32::MAX);
+        state.push_at = (here >= GATHER_USERS_MIN).then(|| now + GATHER_PER_USER * here);
     }
 
     async fn read_for(self: &Arc<Self>, room: &Arc<LiveRoom>, read: RoomRead) {

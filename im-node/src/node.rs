@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::appender::{Appender, run_lane};
+use crate::appender::{Appender, start_lane};
 use crate::clock::TokioClock;
 use crate::connection::Connection;
 use crate::hub::Hub;
@@ -177,7 +177,7 @@ impl NodeBuilder {
         });
         let lanes: Vec<_> = lanes
             .into_iter()
-            .map(|lane| tokio::spawn(run_lane(Arc::clone(&inner), lane)))
+            .flat_map(|lane| start_lane(&inner, lane))
             .collect();
         inner.start_router(lease.ttl).await?;
         inner.spawn(tick(Arc::downgrade(&inner)));

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 use crate::hub::LocalUser;
 use crate::link::RoomRef;
+use crate::outgoing::OutEntry;
 
 /// How long a room believes what it read of blocks.
 const BLOCKED_FOR: std::time::Duration = std::time::Duration::from_secs(30);
@@ -40,6 +41,13 @@ pub(crate) struct RoomState {
     pub(crate) typing: BTreeMap<UserId, Instant>,
     /// When somebody's `read` was passed on last.
     pub(crate) receipts: BTreeMap<UserId, Instant>,
+    /// Entries applied and not yet pushed, see [`Self::push_at`].
+    pub(crate) waiting: Vec<Arc<OutEntry>>,
+    /// A large room is not pushed to again before this: what comes meanwhile goes along, in one
+    /// write for each connection.
+    pub(crate) push_at: Option<Instant>,
+    /// Somebody will push at that time.
+    pub(crate) push_planned: bool,
     /// The room has left the map: look it up again.
     pub(crate) closed: bool,
 }

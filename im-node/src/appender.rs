@@ -111,9 +111,9 @@ pub(crate) fn start_lane(
     let inner = Arc::clone(inner);
     let showing = tokio::spawn(async move {
         while let Some((commits, results)) = batches.recv().await {
-            inner.dispatch(&commits, &results);
-            // A large fan-out has woken many; they go first.
+            // The connections that were just answered write first.
             tokio::task::yield_now().await;
+            inner.dispatch(&commits, &results);
         }
     });
     [committing, showing]

@@ -23,9 +23,12 @@ const JOIN_TRIES_MAX: u32 = 10;
 
 /// Rooms with fewer users here are always pushed to at once.
 const GATHER_USERS_MIN: u32 = 64;
-/// What a push costs for each user here, about: a room is pushed to again when the last push is
-/// through, not while its writes still queue.
-const GATHER_PER_USER: std::time::Duration = std::time::Duration::from_micros(6);
+/// A room is pushed to again after so long for each user here, about four times what a push costs:
+/// under load, each write to a connection carries several entries. The first entry after a pause
+/// is pushed at once.
+const GATHER_PER_USER: std::time::Duration = std::time::Duration::from_micros(20);
+/// But never later than this.
+const GATHER_MAX: std::time::Duration = std::time::Duration::from_millis(50);
 /// Entries that may wait for that.
 const GATHER_ENTRIES_MAX: usize = 32;
 
@@ -221,7 +224,8 @@ impl Inner {
         }
         metrics::counter!("im_deliveries_total").increment(pushed);
         let here = u32::try_from(state.machine.len()).unwrap_or(u32::MAX);
-        state.push_at = (here >= GATHER_USERS_MIN).then(|| now + GATHER_PER_USER * here);
+        state.push_at =
+            (here >= GATHER_USERS_MIN).then(|| now + GATHER_MAX.min(GATHER_PER_USER * here));
     }
 
     async fn read_for(self: &Arc<Self>, room: &Arc<LiveRoom>, read: RoomRead) {

@@ -110,7 +110,12 @@ async fn pump(inner: &Arc<Inner>, link: &Arc<Link>, sends: &SendQueue, local: &L
         };
         let decided = match refused {
             Some(failure) => inner.sent_or(&local.id, &draft, failure).await,
-            None => inner.prepare(&local.id, &draft).await,
+            // What had to be read for the first is known for those behind it.
+            None => match inner.prepare_fast(&local.id, &draft) {
+                Some(Ok(prepared)) => Ok(Decided::Commit(Box::new(prepared))),
+                Some(Err(failure)) => inner.sent_or(&local.id, &draft, failure).await,
+                None => inner.prepare(&local.id, &draft).await,
+            },
         };
         match decided {
             Ok(Decided::Commit(prepared)) => submit(inner, link, draft, *prepared),

@@ -227,7 +227,7 @@ impl Page {
     }
 
     const fn has_room(&self) -> bool {
-        self.entries.len() < self.limit && self.bytes > 0
+        self.entries.len() < self.limit && (self.bytes > 0 || self.entries.is_empty())
     }
 
     /// How many more rows fit, if they are as large as those so far.

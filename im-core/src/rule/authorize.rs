@@ -9,7 +9,8 @@ pub enum Action<'a> {
     /// Say something, or change an earlier entry.
     Send(Kind),
     /// Change another's entry in a way that only its author may (`edit`), or also those above
-    /// (`recall`): `author` is who wrote it, as a member now or before.
+    /// (`recall`): `author` is who wrote it, as a member now or before. What keeps from sending
+    /// that kind keeps from this too.
     Change {
         /// The change.
         kind: Kind,
@@ -73,7 +74,10 @@ pub fn authorize(action: Action<'_>, view: ActorView<'_>) -> Result<(), Failure>
     match action {
         Action::Pull | Action::See => Ok(()),
         Action::Send(kind) => may_send(kind, member, view),
-        Action::Change { kind, own, author } => may_change(kind, own, author, member),
+        Action::Change { kind, own, author } => {
+            may_send(kind, member, view)?;
+            may_change(kind, own, author, member, view.kind)
+        }
         _ if view.kind == ConversationKind::Direct => {
             refuse(ErrorCode::Forbidden, "a direct conversation has no roles")
         }
@@ -98,6 +102,9 @@ fn may_send(kind: Kind, member: &Member, view: ActorView<'_>) -> Result<(), Fail
     if view.kind == ConversationKind::Direct && view.blocked {
         return refuse(ErrorCode::Blocked, "one of you blocks the other");
     }
+    if view.kind == ConversationKind::Channel && kind != Kind::React && member.role < Role::Admin {
+        return refuse(ErrorCode::Forbidden, "only admins and the owner write here");
+    }
     if let Some(until) = member.muted_until.filter(|until| *until > view.now) {
         let left_ms = until.0.saturating_sub(view.now.0).unsigned_abs();
         return Err(Failure::retry(ErrorCode::Muted, "you are muted", left_ms));
@@ -113,8 +120,10 @@ fn may_change(
     own: bool,
     author: Option<&Member>,
     member: &Member,
+    conversation: ConversationKind,
 ) -> Result<(), Failure> {
-    let above = author.is_none_or(|author| author.role < member.role);
+    let above = conversation != ConversationKind::Direct
+        && author.is_none_or(|author| author.role < member.role);
     match kind {
         Kind::React | Kind::Pin => Ok(()),
         Kind::Edit | Kind::Recall if own => Ok(()),
@@ -322,6 +331,75 @@ mod tests {
             };
             assert_eq!(authorize(Action::Send(Kind::Text), view).is_ok(), ok);
         }
+    }
+
+    #[test]
+    fn what_keeps_from_sending_keeps_from_changing() {
+        let refusal = |kind, conversation, me: &Member, blocked| {
+            let view = ActorView {
+                kind: conversation,
+                member: Some(me),
+                blocked,
+                now: Timestamp(10),
+            };
+            let own = true;
+            let author = None;
+            let verdict = authorize(Action::Change { kind, own, author }, view);
+            verdict.map_err(|failure| failure.code)
+        };
+        use ConversationKind::{Direct, Group};
+        let mut me = member("me", Role::Member);
+        for kind in [Kind::Edit, Kind::Recall, Kind::React] {
+            assert_eq!(refusal(kind, Group, &me, false), Ok(()));
+            let blocked = refusal(kind, Direct, &me, true);
+            assert_eq!(blocked, Err(ErrorCode::Blocked));
+        }
+        let pin = refusal(Kind::Pin, Group, &me, false);
+        assert_eq!(pin, Err(ErrorCode::Forbidden));
+        assert_eq!(refusal(Kind::Pin, Direct, &me, false), Ok(()));
+        me.muted_until = Some(Timestamp(25));
+        for kind in [Kind::Edit, Kind::Recall, Kind::React] {
+            assert_eq!(refusal(kind, Group, &me, false), Err(ErrorCode::Muted));
+        }
+    }
+
+    #[test]
+    fn in_a_channel_few_write_and_all_react() {
+        for (role, may) in [
+            (Role::Member, false),
+            (Role::Admin, true),
+            (Role::Owner, true),
+        ] {
+            let me = member("me", role);
+            let view = ActorView {
+                kind: ConversationKind::Channel,
+                member: Some(&me),
+                blocked: false,
+                now: Timestamp(0),
+            };
+            for kind in [Kind::Text, Kind::Edit, Kind::Pin] {
+                let verdict = authorize(Action::Send(kind), view);
+                assert_eq!(verdict.is_ok(), may, "{role:?} {kind:?}");
+            }
+            assert!(authorize(Action::Send(Kind::React), view).is_ok());
+        }
+    }
+
+    #[test]
+    fn in_direct_nobody_is_above() {
+        let (me, other) = (member("me", Role::Owner), member("o", Role::Member));
+        let view = ActorView {
+            kind: ConversationKind::Direct,
+            member: Some(&me),
+            blocked: false,
+            now: Timestamp(0),
+        };
+        let recall = Action::Change {
+            kind: Kind::Recall,
+            own: false,
+            author: Some(&other),
+        };
+        assert!(authorize(recall, view).is_err());
     }
 
     #[test]

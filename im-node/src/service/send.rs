@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use im_core::frame::{ErrorCode, Failure};
 use im_core::model::{
-    Body, ConversationId, ConversationKind, Draft, Family, Member, NewEntry, Role, Seq, Target,
-    Timestamp, UserId, Value, direct_id,
+    Body, ConversationId, ConversationKind, Draft, Family, NewEntry, Role, Seq, Target, UserId,
+    Value, direct_id,
 };
 use im_core::port::{
     Appended, Commit, Committed, LogQuery, NewConversation, RecordKey, Rejected, Standing, Verdict,
@@ -179,7 +179,7 @@ impl Inner {
         };
         authorize(Action::Send(draft.body.kind()), actor)?;
         if draft.body.kind().family() == Family::Change {
-            self.check_change(conv, draft, member).await?;
+            self.check_change(conv, draft, actor).await?;
         }
         self.cache(&view, user, blocked);
         let body = self.run_hooks(user, conv, draft).await?;
@@ -240,7 +240,7 @@ impl Inner {
         &self,
         conv: &ConversationId,
         draft: &Draft,
-        member: Option<&Member>,
+        actor: ActorView<'_>,
     ) -> Result<(), Failure> {
         let no_entry = || Failure::new(ErrorCode::NotFound, "no such entry");
         let target = draft.body.value().get("target").and_then(Value::as_int);
@@ -248,7 +248,7 @@ impl Inner {
             .filter(|seq| *seq > 0)
             .ok_or_else(no_entry)?
             .unsigned_abs());
-        let member = member.ok_or_else(no_entry)?;
+        let member = actor.member.ok_or_else(no_entry)?;
         if target < member.first_seq {
             return Err(no_entry());
         }
@@ -273,13 +273,6 @@ impl Inner {
             self.view(conv, std::slice::from_ref(&entry.from)).await?
         };
         let author = author.as_ref().and_then(|view| view.members.first());
-        let kind = ConversationKind::Group;
-        let actor = ActorView {
-            kind,
-            member: Some(member),
-            blocked: false,
-            now: Timestamp(0),
-        };
         authorize(
             Action::Change {
                 kind: draft.body.kind(),

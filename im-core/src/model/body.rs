@@ -89,7 +89,8 @@ kinds! {
     Call = "call", Server;
     /// A step of the service desk.
     Desk = "desk", Server;
-    /// What is left of an erased entry.
+    /// What is left of an erased entry. A `member` entry is never erased by itself: a room that
+    /// lags must still read who left.
     Erased = "erased", Server;
 }
 

@@ -146,7 +146,7 @@ number!(
     Seq, u64
 );
 number!(
-    /// The number of a log's life. It changes when the log lost entries that somebody may have
+    /// The number of a log's life. It grows when the log lost entries that somebody may have
     /// seen, and a client that meets another one drops its copy.
     Epoch, u64
 );

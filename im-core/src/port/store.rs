@@ -192,7 +192,9 @@ pub enum Rejected {
     Store(#[from] PortError),
 }
 
-/// A conversation, and of the users asked for those who are or were members.
+/// A conversation, and of the users asked for those who are or were members: all as of one
+/// moment, or the members as of a later one than the conversation. (Members as of before its head
+/// would let a room take somebody removed in between for a member, for ever.)
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
     /// The conversation.
@@ -231,7 +233,7 @@ pub enum LogQuery {
     },
 }
 
-/// A conversation in a user's list.
+/// A conversation in a user's list; its parts belong together as those of a [`View`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MembershipLine {
     /// The conversation.
@@ -301,7 +303,9 @@ pub trait Store: Debug + Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Member>, PortError>;
 
-    /// Entries of a log, ascending; nothing when the conversation does not exist.
+    /// Entries of a log, ascending and without a gap; nothing when the conversation does not
+    /// exist. Only entries below [`Conversation::first_seq`] may be missing, and for good: rooms
+    /// jump over what is missing and send their members to pull.
     async fn log(&self, conv: &ConversationId, query: LogQuery) -> Result<Vec<Entry>, PortError>;
 
     /// A user's conversations that changed after `since`, at most `limit`; with `detail`, also

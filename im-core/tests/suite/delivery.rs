@@ -327,3 +327,17 @@ proptest! {
         world.settle();
     }
 }
+
+#[test]
+fn a_hole_in_what_the_room_brings_is_never_pushed() {
+    let now = crate::start();
+    let mut machine = Delivery::new(10, ACK);
+    assert_eq!(machine.handle_entry(now, 1, Seq(3)), Push::Send);
+    assert_eq!(machine.handle_entry(now, 1, Seq(5)), Push::Behind);
+    assert_eq!(machine.in_window(), 0);
+    machine.handle_caught_up(1, Seq(5));
+    assert_eq!(machine.handle_entry(now, 1, Seq(7)), Push::Behind);
+    machine.handle_caught_up(1, Seq(7));
+    assert_eq!(machine.handle_entry(now, 1, Seq(8)), Push::Send);
+    machine.assert_invariants();
+}

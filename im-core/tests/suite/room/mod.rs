@@ -145,7 +145,8 @@ fn an_empty_answer_denies_nothing_that_came_after_its_question() {
     let own = Step::Say { own: true };
     // The room asks for what is not there, and the answer is on its way when two are committed.
     let ask = Step::Forge { above: 1 << 50 };
-    holds(&[change(0), connect(0), ask, say(), own, answer()]);
+    let begin = [change(0), connect(0), answer()];
+    holds(&[&begin[..], &[ask, say(), own, answer()]].concat());
 }
 
 #[test]

@@ -2,5 +2,6 @@
 
 pub mod codec;
 pub mod delivery;
+pub mod inbox;
 pub mod outbox;
 pub mod room;

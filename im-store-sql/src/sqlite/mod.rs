@@ -7,6 +7,7 @@
 mod commit_in;
 mod lock;
 mod log;
+mod lookup;
 mod merge;
 mod open;
 mod ops;

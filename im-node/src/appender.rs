@@ -185,7 +185,6 @@ fn answer_waiter(
         // Who no longer waits has gone; the log has it all the same.
         Waiter::Call(call) => drop(call.send(result.clone())),
         Waiter::Link { link, cm_id } => {
-            link.sends_in_flight.fetch_sub(1, Ordering::AcqRel);
             match result {
                 Ok(committed) => {
                     if let Some(appended) = committed.appended.first() {
@@ -194,6 +193,7 @@ fn answer_waiter(
                 }
                 Err(rejected) => link.refuse("send", None, Some(cm_id), failure(rejected)),
             }
+            link.send_answered();
         }
     }
 }

@@ -11,6 +11,7 @@ use im_core::model::{CmId, ConnectionId, ConversationId, DeviceId, Epoch, Seq, T
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::connection::SENDS_IN_FLIGHT_MAX;
 use crate::outgoing::{OutEntry, Outgoing, Output};
 use crate::settings::Settings;
 
@@ -64,6 +65,8 @@ pub(crate) struct Link {
     /// When the token ends, in Unix milliseconds.
     pub(crate) expires_ms: std::sync::atomic::AtomicI64,
     pub(crate) said_hello: AtomicBool,
+    /// Nothing more is read: the end comes when what was read is answered.
+    leaving: AtomicBool,
 }
 
 impl Link {
@@ -97,6 +100,7 @@ impl Link {
             born: now,
             expires_ms: std::sync::atomic::AtomicI64::new(i64::MAX),
             said_hello: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
         }
     }
 
@@ -324,6 +328,32 @@ impl Link {
         out.close = Some(code);
         drop(out);
         self.ready.notify_one();
+    }
+
+    /// Nothing more is to be read: what was read is answered first.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+        self.ready.notify_one();
+    }
+
+    /// Whether more is read.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
+    }
+
+    /// A send has its answer. Call it after the answer was queued: who sees none in flight may end
+    /// the connection.
+    pub(crate) fn send_answered(&self) {
+        let before = self.sends_in_flight.fetch_sub(1, Ordering::AcqRel);
+        if before >= SENDS_IN_FLIGHT_MAX {
+            // The transport may read on; the answer's own notice may have come too early.
+            self.ready.notify_one();
+        }
+    }
+
+    /// Whether every send that was read has its answer.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.sends_in_flight.load(Ordering::Acquire) == 0
     }
 
     /// Whether the end was decided.

@@ -30,6 +30,8 @@ use crate::settings::{Settings, SettingsError};
 
 /// How often connections are looked at for deadlines.
 const TICK: Duration = Duration::from_millis(250);
+/// How often a drain looks whose sends have been answered, and who has gone.
+const DRAIN_STEP: Duration = Duration::from_millis(10);
 /// How long a lane may take to finish when the node stops, beyond the drain.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
@@ -89,6 +91,49 @@ impl Inner {
         // Forget what has ended, so that the set holds only what runs.
         while tasks.try_join_next().is_some() {}
         tasks.spawn(task);
+    }
+
+    /// Says `bye` to everybody, spread over half of the drain; to each when the sends that were
+    /// read from it have been answered, or after another quarter of the drain.
+    async fn say_bye(&self) {
+        let links = self.hub.links();
+        let pause = (self.settings.drain / 2) / u32::try_from(links.len().max(1)).unwrap_or(1);
+        let mut leaving = Vec::new();
+        let mut due = Duration::ZERO;
+        for link in links {
+            link.leave();
+            leaving.push(link);
+            due += pause;
+            if due >= DRAIN_STEP {
+                tokio::time::sleep(std::mem::take(&mut due)).await;
+                self.let_go(&mut leaving);
+            }
+        }
+        let answered = async {
+            while !leaving.is_empty() {
+                // Also what was read a moment ago counts.
+                tokio::time::sleep(DRAIN_STEP).await;
+                self.let_go(&mut leaving);
+            }
+        };
+        if tokio::time::timeout(self.settings.drain / 4, answered)
+            .await
+            .is_err()
+        {
+            for link in leaving {
+                link.bye(CloseCode::Restart, self.settings.reconnect_ms);
+            }
+        }
+    }
+
+    fn let_go(&self, leaving: &mut Vec<Arc<Link>>) {
+        leaving.retain(|link| {
+            let answered = link.is_answered();
+            if answered {
+                link.bye(CloseCode::Restart, self.settings.reconnect_ms);
+            }
+            !answered
+        });
     }
 }
 
@@ -269,30 +314,21 @@ impl Node {
         self.inner.tasks.lock().abort_all();
     }
 
-    /// Tells the clients to go (`bye`, spread over half of `settings.drain`), finishes what was
-    /// accepted, gives up the lease. Takes at most `settings.drain` and five seconds.
+    /// Tells the clients to go (`bye`, spread over half of `settings.drain`, to each after the
+    /// answers to what it sent), finishes what was accepted, gives up the lease. Takes at most `settings.drain` and five seconds.
     pub async fn shutdown(&self) {
         let inner = &self.inner;
         if inner.draining.swap(true, Ordering::AcqRel) {
             return;
         }
-        let links = inner.hub.links();
-        let pause = (inner.settings.drain / 2) / u32::try_from(links.len().max(1)).unwrap_or(1);
-        let mut due = Duration::ZERO;
-        for link in links {
-            link.bye(CloseCode::Restart, inner.settings.reconnect_ms);
-            due += pause;
-            if due >= Duration::from_millis(10) {
-                tokio::time::sleep(std::mem::take(&mut due)).await;
-            }
-        }
+        inner.say_bye().await;
         let gone = async {
             while inner.hub.len() > 0 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                tokio::time::sleep(DRAIN_STEP).await;
             }
         };
         // Who has not closed by then is cut off.
-        let _ = tokio::time::timeout(inner.settings.drain / 2, gone).await;
+        let _ = tokio::time::timeout(inner.settings.drain / 4, gone).await;
         inner.flush_cursors(true);
         inner.lanes_stop.send_replace(true);
         let lanes = std::mem::take(&mut *self.lanes.lock());

@@ -24,7 +24,7 @@ use crate::node::Inner;
 use crate::outgoing::Output;
 
 /// Sends of one connection that may be unanswered; beyond it the node stops reading.
-const SENDS_IN_FLIGHT_MAX: u32 = 1_024;
+pub(crate) const SENDS_IN_FLIGHT_MAX: u32 = 1_024;
 
 /// Where a connection is in its life.
 #[derive(Debug)]
@@ -85,6 +85,7 @@ impl Connection {
     pub fn may_read(&self) -> bool {
         self.link.sends_in_flight.load(Ordering::Acquire) < SENDS_IN_FLIGHT_MAX
             && !matches!(*self.stage.lock(), Stage::Greeting)
+            && !self.link.is_leaving()
             && !self.link.is_closing()
     }
 

@@ -37,8 +37,8 @@ impl Connection {
         let in_flight = link.sends_in_flight.fetch_add(1, Ordering::AcqRel);
         // The transport stops reading at half of this; what it had read still fits.
         if in_flight >= 2 * super::SENDS_IN_FLIGHT_MAX {
-            link.sends_in_flight.fetch_sub(1, Ordering::AcqRel);
-            return link.refuse("send", None, Some(draft.cm_id), busy());
+            link.refuse("send", None, Some(draft.cm_id), busy());
+            return link.send_answered();
         }
         let now = self.inner.clock.now();
         let refused = self.inner.hub.take_token(&local.id, now).err().map(|wait| {
@@ -120,12 +120,12 @@ async fn pump(inner: &Arc<Inner>, link: &Arc<Link>, sends: &SendQueue, local: &L
         match decided {
             Ok(Decided::Commit(prepared)) => submit(inner, link, draft, *prepared),
             Ok(Decided::Sent { conv, appended }) => {
-                link.sends_in_flight.fetch_sub(1, Ordering::AcqRel);
                 answer_sent(inner, link, &conv, draft.cm_id, appended);
+                link.send_answered();
             }
             Err(failure) => {
-                link.sends_in_flight.fetch_sub(1, Ordering::AcqRel);
                 link.refuse("send", None, Some(draft.cm_id), failure);
+                link.send_answered();
             }
         }
     }
@@ -149,7 +149,7 @@ fn submit(inner: &Inner, link: &Arc<Link>, draft: Draft, prepared: Prepared) {
         ..
     }) = submitted
     {
-        link.sends_in_flight.fetch_sub(1, Ordering::AcqRel);
         link.refuse("send", None, Some(cm_id), busy());
+        link.send_answered();
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use im_core::frame::{ErrorCode, Failure};
 use im_core::model::{CmId, ConversationId, Draft, Target, UserId, Value};
 use im_node::Node;
+use im_node::auth::JwtAuthenticator;
 
 use crate::error::ServerError;
-use crate::settings::Settings;
 use crate::tokens::mint;
 
 const USERS: [&str; 3] = ["ana", "ben", "cara"];
@@ -111,11 +111,11 @@ pub(crate) async fn fill(node: &Node) -> Result<(), ServerError> {
 ///
 /// # Errors
 /// When no token can be minted.
-pub(crate) fn greeting(settings: &Settings, address: &str) -> Result<String, ServerError> {
+pub(crate) fn greeting(auth: &JwtAuthenticator, address: &str) -> Result<String, ServerError> {
     let mut text = String::from("imkit demo: open two of these in two tabs of a browser\n\n");
     let mut first = None;
     for name in USERS {
-        let token = mint(settings, &user(name)?, TOKEN_TTL, None, Vec::new())?;
+        let token = mint(auth, &user(name)?, TOKEN_TTL, None, &[])?;
         text.push_str(&format!(
             "  {name:<5} http://{address}/?token={token}#{name}\n\n"
         ));

@@ -25,7 +25,6 @@ use crate::cli::{Cli, Command};
 use crate::error::ServerError;
 use crate::given::Given;
 use crate::settings::Settings;
-use crate::tokens::Tokens;
 
 fn main() -> ExitCode {
     log();
@@ -63,7 +62,7 @@ fn act(cli: Cli) -> Result<(), ServerError> {
     match cli.command {
         None => run::run(&settings, cli.demo),
         Some(Command::Check) => {
-            Tokens::new(&settings)?;
+            tokens::authenticator(&settings)?;
             Ok(write!(std::io::stdout(), "{settings}")?)
         }
         Some(Command::Token {
@@ -72,7 +71,8 @@ fn act(cli: Cli) -> Result<(), ServerError> {
             name,
             roles,
         }) => {
-            let token = tokens::mint(&settings, &user, ttl, name, roles)?;
+            let auth = tokens::authenticator(&settings)?;
+            let token = tokens::mint(&auth, &user, ttl, name.as_deref(), &roles)?;
             Ok(writeln!(std::io::stdout(), "{token}")?)
         }
     }

@@ -13,7 +13,7 @@ use crate::demo;
 use crate::error::ServerError;
 use crate::settings::Settings;
 use crate::store::open_store;
-use crate::tokens::Tokens;
+use crate::tokens::authenticator;
 use crate::{ops, page};
 
 /// Serves until a signal says to stop.
@@ -33,7 +33,7 @@ pub(crate) fn run(settings: &Settings, is_demo: bool) -> Result<(), ServerError>
 
 async fn serve(settings: &Settings, is_demo: bool) -> Result<(), ServerError> {
     let signals = Signals::new()?;
-    let auth = Arc::new(Tokens::new(settings)?);
+    let auth = Arc::new(authenticator(settings)?);
     let listener = listen(&settings.listen).await?;
     let address = listener.local_addr()?.to_string();
     // The folder is gone when this ends, after the store in it.
@@ -51,11 +51,12 @@ async fn serve(settings: &Settings, is_demo: bool) -> Result<(), ServerError> {
     let gathering = tokio::spawn(ops::gather(metrics.clone()));
     let file = open_store(url, settings.synchronous).await?;
     let store: Arc<dyn Store> = Arc::new(file.clone());
-    let node = Node::builder(Arc::clone(&store), auth).settings(settings.node.clone());
+    let node =
+        Node::builder(Arc::clone(&store), Arc::clone(&auth) as _).settings(settings.node.clone());
     let node = node.start().await?;
     if is_demo {
         demo::fill(&node).await?;
-        say(&demo::greeting(settings, &address)?);
+        say(&demo::greeting(&auth, &address)?);
     } else {
         say(&format!(
             "im-server listens on http://{address}, messages in {url}\n"

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use im_node::Settings as NodeSettings;
+use im_node::auth::JwtAlgorithm;
 use im_store_sql::Synchronous;
-use jsonwebtoken::Algorithm;
 
 use crate::error::ServerError;
 use crate::given::Given;
@@ -33,7 +33,7 @@ pub(crate) struct Settings {
     /// `None` in a demo that was given none: a folder of its own, gone with it.
     pub(crate) store: Option<String>,
     pub(crate) synchronous: Synchronous,
-    pub(crate) algorithm: Algorithm,
+    pub(crate) algorithm: JwtAlgorithm,
     pub(crate) key: Key,
     /// `None`: any.
     pub(crate) allowed_origins: Option<Vec<String>>,
@@ -104,24 +104,23 @@ fn synchronous(given: Option<&str>) -> Result<Synchronous, ServerError> {
     }
 }
 
-fn algorithm(given: Option<&str>) -> Result<Algorithm, ServerError> {
+fn algorithm(given: Option<&str>) -> Result<JwtAlgorithm, ServerError> {
     let Some(name) = given else {
-        return Ok(Algorithm::HS256);
+        return Ok(JwtAlgorithm::default());
     };
-    name.parse().map_err(|_| {
-        let what = format!("{name} is none that is known; HS256, RS256, ES256 and EdDSA are");
-        ServerError::setting("jwt_algorithm", what)
+    name.parse().map_err(|error: im_node::auth::JwtError| {
+        ServerError::setting("jwt_algorithm", format!("{name}: {error}"))
     })
 }
 
-const fn has_secret(algorithm: Algorithm) -> bool {
+const fn has_secret(algorithm: JwtAlgorithm) -> bool {
     matches!(
         algorithm,
-        Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512
+        JwtAlgorithm::HS256 | JwtAlgorithm::HS384 | JwtAlgorithm::HS512
     )
 }
 
-fn key(given: &Given, algorithm: Algorithm, demo: bool) -> Result<Key, ServerError> {
+fn key(given: &Given, algorithm: JwtAlgorithm, demo: bool) -> Result<Key, ServerError> {
     let secret = Secret::given(given.jwt_secret.clone(), given.jwt_secret_file.as_deref())?;
     if !has_secret(algorithm) {
         if demo {
@@ -129,7 +128,7 @@ fn key(given: &Given, algorithm: Algorithm, demo: bool) -> Result<Key, ServerErr
             return Err(ServerError::setting("jwt_algorithm", what));
         }
         if secret.is_some() {
-            let what = format!("{algorithm:?} has a public key and no secret");
+            let what = format!("{algorithm} has a public key and no secret");
             return Err(ServerError::setting("jwt_secret", what));
         }
         return given
@@ -137,12 +136,12 @@ fn key(given: &Given, algorithm: Algorithm, demo: bool) -> Result<Key, ServerErr
             .clone()
             .map(Key::PublicFile)
             .ok_or_else(|| {
-                let what = format!("is needed: {algorithm:?} is checked with a public key");
+                let what = format!("is needed: {algorithm} is checked with a public key");
                 ServerError::setting("jwt_public_key_file", what)
             });
     }
     if given.jwt_public_key_file.is_some() {
-        let what = format!("{algorithm:?} has a secret and no public key: --jwt-algorithm?");
+        let what = format!("{algorithm} has a secret and no public key: --jwt-algorithm?");
         return Err(ServerError::setting("jwt_public_key_file", what));
     }
     match secret {
@@ -200,7 +199,7 @@ impl fmt::Display for Settings {
             "synchronous",
             &format!("{:?}", self.synchronous).to_lowercase(),
         )?;
-        text("jwt_algorithm", &format!("{:?}", self.algorithm))?;
+        text("jwt_algorithm", self.algorithm.as_str())?;
         match &self.key {
             Key::Secret(secret) => text("jwt_secret", &format!("{secret:?}"))?,
             Key::PublicFile(path) => text("jwt_public_key_file", &path.display().to_string())?,

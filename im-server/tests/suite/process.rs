@@ -1,0 +1,194 @@
+//! A server as a process of its own, gone with the test.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use crate::http;
+
+/// How long a process may take to start, or to end.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// A good secret.
+pub(crate) const SECRET: &str = "test-secret-of-more-than-thirty-two-bytes";
+
+/// The binary with these arguments and no variables but those given.
+pub(crate) fn command(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_im-server"));
+    let kept = ["PATH", "TMPDIR", "HOME"].map(|name| (name, std::env::var_os(name)));
+    command.args(arguments).env_clear().stdin(Stdio::null());
+    for (name, value) in kept {
+        command.envs(value.map(|value| (name, value)));
+    }
+    command.envs(variables.iter().copied());
+    command
+}
+
+/// What a command that ends by itself said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) ok: bool,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// Runs to the end.
+pub(crate) fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Said {
+    run_in(Path::new("."), arguments, variables)
+}
+
+/// Runs to the end in a folder.
+pub(crate) fn run_in(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Said {
+    let output = command(arguments, variables)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    Said {
+        ok: output.status.success(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A server that listens.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    /// What it printed before it listened, for a demo.
+    pub(crate) greeting: String,
+    err: Option<std::thread::JoinHandle<String>>,
+}
+
+impl Server {
+    /// Starts on a store in `folder`, on a port that the system chooses.
+    pub(crate) fn start(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let store = format!("sqlite://{}", folder.join("test.db").display());
+        let fixed = [
+            "--listen",
+            "127.0.0.1:0",
+            "--store",
+            &store,
+            "--jwt-secret",
+            SECRET,
+        ];
+        Self::spawn(
+            command(&[&fixed[..], arguments].concat(), variables),
+            "im-server listens on ",
+        )
+    }
+
+    /// Starts a demo.
+    pub(crate) fn demo() -> Self {
+        let mut server = Self::spawn(
+            command(&["--demo", "--listen", "127.0.0.1:0"], &[]),
+            "Ctrl-C ends it.",
+        );
+        let link = server.links().into_iter().next().unwrap();
+        let address = link
+            .trim_start_matches("http://")
+            .split('/')
+            .next()
+            .unwrap();
+        server.address = address.parse().unwrap();
+        server
+    }
+
+    fn spawn(mut command: Command, ready: &'static str) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let mut err = child.stderr.take().unwrap();
+        let err = std::thread::spawn(move || {
+            let mut text = String::new();
+            // A log that is no UTF-8 would fail the test that reads it.
+            let _ = err.read_to_string(&mut text);
+            text
+        });
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut lines = out.lines().map_while(Result::ok);
+            let mut text = String::new();
+            for line in lines.by_ref() {
+                text.push_str(&line);
+                text.push('\n');
+                if line.starts_with(ready) {
+                    break;
+                }
+            }
+            let _ = tell.send(text);
+            // What else it says is read, so that it is never held up by it.
+            lines.for_each(drop);
+        });
+        let greeting = told.recv_timeout(DEADLINE).unwrap();
+        let rest = greeting.split(ready).nth(1).unwrap_or_default();
+        let address = rest.trim_start_matches("http://").split(',').next();
+        let address = address.and_then(|address| address.parse().ok());
+        Self {
+            child,
+            address: address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
+            greeting,
+            err: Some(err),
+        }
+    }
+
+    /// The links of a demo.
+    pub(crate) fn links(&self) -> Vec<String> {
+        let words = self.greeting.split_whitespace();
+        words
+            .filter(|word| word.contains("?token="))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    pub(crate) fn get(&self, path: &str) -> http::Answer {
+        http::get(self.address, path)
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: i32) {
+        let pid = self.child.id().to_string();
+        let name = format!("-{signal}");
+        let sent = Command::new("kill").args([&name, &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for the end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(start.elapsed() < DEADLINE, "the server does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Ends it, and gives everything that it logged.
+    pub(crate) fn logs(mut self) -> String {
+        self.signal(libc::SIGTERM);
+        self.wait();
+        self.err.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A token for a user, minted by the binary with the tests' secret.
+pub(crate) fn token(user: &str) -> String {
+    let said = run(&["token", user, "--jwt-secret", SECRET], &[]);
+    assert!(said.ok, "{}", said.err);
+    said.out.trim().to_owned()
+}

@@ -74,7 +74,8 @@ async fn serve(settings: &Settings, is_demo: bool) -> Result<(), ServerError> {
     im_transport_ws::serve_at_most(listener, router, settings.connections_max, stopped).await?;
     gathering.abort();
     if let Err(error) = file.close().await {
-        tracing::warn!(%error, "the store is not tidied up; the next start does it");
+        let cause = std::error::Error::source(&error);
+        tracing::warn!(%error, cause, "the store is not tidied up; the next start does it");
     }
     Ok(())
 }

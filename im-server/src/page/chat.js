@@ -167,14 +167,7 @@ const handlers = {
     const waiting = outbox.get(frame.cm_id);
     if (!waiting) return;
     const conv = convs.get(frame.conv) || learn({ conv: frame.conv, kind: "direct" });
-    const first = convs.get(waiting.key);
-    if (first && first !== conv) { // a chat that began with this message
-      convs.delete(waiting.key);
-      for (const other of outbox.values()) if (other.key === waiting.key) other.key = frame.conv;
-      conv.other = first.other;
-      if (open === first) choose(conv);
-    }
-    waiting.key = frame.conv;
+    begin(conv, waiting.key);
     waiting.seq = frame.seq;
     keepOutbox();
     draw();
@@ -286,10 +279,11 @@ async function sync() {
 async function load(conv) {
   if (conv.loaded || conv.pulling || conv.id.startsWith("@")) return;
   conv.pulling = true;
+  const head = conv.head; // it may move on while the page is on its way
   try {
-    const page = await ask({ t: "pull", conv: conv.id, before: conv.head + 1, limit: PAGE });
+    const page = await ask({ t: "pull", conv: conv.id, before: head + 1, limit: PAGE });
     conv.entries = page.entries;
-    conv.cursor = page.entries.length ? page.entries.at(-1).seq : conv.head;
+    conv.cursor = page.entries.length ? page.entries.at(-1).seq : head;
     conv.first = page.first_seq;
     conv.loaded = true;
   } catch (error) {
@@ -349,9 +343,24 @@ function append(conv, entry) {
   if (open === conv) addEntry(conv, entry);
 }
 
+// A chat that was opened by user id has its first message, and so its own name now.
+function begin(conv, key) {
+  const first = convs.get(key);
+  if (!first || first === conv) return;
+  convs.delete(key);
+  for (const waiting of outbox.values()) if (waiting.key === key) waiting.key = conv.id;
+  conv.other = first.other;
+  if (open === first) choose(conv);
+}
+
 // What the list shows of an entry. `known`: it was counted by the server already.
 function note(conv, entry, known) {
-  if (entry.cm_id && entry.from === me && outbox.delete(entry.cm_id)) keepOutbox();
+  const waiting = entry.from === me && outbox.get(entry.cm_id);
+  if (waiting) {
+    begin(conv, waiting.key);
+    outbox.delete(entry.cm_id);
+    keepOutbox();
+  }
   conv.typing.delete(entry.from);
   if (entry.body.kind === "member") {
     for (const user of entry.body.users) {

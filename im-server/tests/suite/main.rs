@@ -1,7 +1,11 @@
 //! The binary as an operator and a person at a browser meet it.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod browser;
 mod http;
 mod life;
 mod page;
 mod process;
 mod start;
+mod webdriver;

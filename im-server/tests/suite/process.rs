@@ -80,6 +80,20 @@ impl Server {
         )
     }
 
+    /// The same on a port that was chosen.
+    pub(crate) fn start_at(listen: &str, folder: &Path) -> Self {
+        let store = format!("sqlite://{}", folder.join("test.db").display());
+        let arguments = [
+            "--listen",
+            listen,
+            "--store",
+            &store,
+            "--jwt-secret",
+            SECRET,
+        ];
+        Self::spawn(command(&arguments, &[]), "im-server listens on ")
+    }
+
     /// Starts a demo.
     pub(crate) fn demo() -> Self {
         let mut server = Self::spawn(

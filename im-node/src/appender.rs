@@ -1,8 +1,8 @@
 //! Group commit: concurrent commits of a lane become one batch, so throughput grows with load.
 //!
-//! A lane commits one batch at a time, answers those who wait, and hands on what was committed to
-//! the rooms: so sends of one connection to one conversation are stored, and shown, in order, and
-//! no answer waits for a fan-out.
+//! A lane commits one batch at a time, shows it to the rooms and answers those who wait: so sends
+//! of one connection to one conversation are stored, and shown, in order. Rooms with many users
+//! here come after the answers: no answer waits for a large fan-out.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -14,6 +14,7 @@ use im_core::model::{CmId, ConversationId, Seq};
 use im_core::port::{Appended, Commit, Committed, PortError, PortErrorKind, Rejected, Write};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::dispatch::News;
 use crate::link::Link;
 use crate::node::Inner;
 
@@ -94,33 +95,33 @@ impl Appender {
     }
 }
 
-/// Batches that are committed and not yet shown; beyond it the lane waits for the rooms.
-const UNSHOWN_MAX: usize = 8;
+/// Large fan-outs that wait; beyond it the lane waits for the rooms.
+const UNSHOWN_MAX: usize = 64;
 
-/// What a lane hands on: a batch, and what the store answered.
-pub(crate) type Shown = (Vec<Commit>, Vec<Result<Committed, Rejected>>);
+/// What is new in a conversation with many users here.
+type Large = (ConversationId, News);
 
-/// Starts a lane: one task commits and answers, another shows to the rooms what was committed, in
-/// the same order, so that no sender's answer waits for a fan-out.
+/// Starts a lane: one task commits, shows what is small and answers; another shows to large rooms,
+/// in the same order, so that no answer waits for a large fan-out.
 pub(crate) fn start_lane(
     inner: &Arc<Inner>,
     lane: LaneReceiver,
 ) -> [tokio::task::JoinHandle<()>; 2] {
-    let (shown, mut batches) = mpsc::channel::<Shown>(UNSHOWN_MAX);
-    let committing = tokio::spawn(run_lane(Arc::clone(inner), lane, shown));
+    let (large, mut waiting) = mpsc::channel::<Large>(UNSHOWN_MAX);
+    let committing = tokio::spawn(run_lane(Arc::clone(inner), lane, large));
     let inner = Arc::clone(inner);
     let showing = tokio::spawn(async move {
-        while let Some((commits, results)) = batches.recv().await {
+        while let Some((conv, news)) = waiting.recv().await {
             // The connections that were just answered write first.
             tokio::task::yield_now().await;
-            inner.dispatch(&commits, &results);
+            inner.deliver(&conv, news);
         }
     });
     [committing, showing]
 }
 
 /// Runs a lane until every sender is gone and what was queued is done.
-async fn run_lane(inner: Arc<Inner>, mut lane: LaneReceiver, shown: mpsc::Sender<Shown>) {
+async fn run_lane(inner: Arc<Inner>, mut lane: LaneReceiver, large: mpsc::Sender<Large>) {
     let batch_max = inner.settings.batch_max;
     let mut waiting = Vec::with_capacity(64);
     let mut stop = inner.lanes_stop.subscribe();
@@ -131,19 +132,19 @@ async fn run_lane(inner: Arc<Inner>, mut lane: LaneReceiver, shown: mpsc::Sender
             _ = stop.changed() => {
                 lane.close();
                 while lane.recv_many(&mut waiting, batch_max).await > 0 {
-                    commit_batch(&inner, &mut waiting, &shown).await;
+                    commit_batch(&inner, &mut waiting, &large).await;
                 }
                 return;
             }
         }
-        commit_batch(&inner, &mut waiting, &shown).await;
+        commit_batch(&inner, &mut waiting, &large).await;
     }
 }
 
 async fn commit_batch(
     inner: &Arc<Inner>,
     waiting: &mut Vec<Submission>,
-    shown: &mpsc::Sender<Shown>,
+    large: &mpsc::Sender<Large>,
 ) {
     let mut commits = Vec::with_capacity(waiting.len());
     let mut waiters = Vec::with_capacity(waiting.len());
@@ -167,11 +168,15 @@ async fn commit_batch(
     if let Some(error) = failed {
         tracing::error!(error = %error, cause = ?std::error::Error::source(error), "commit failed");
     }
+    // To few users it is shown first: then the answer and the entry leave in one write.
+    let many = inner.dispatch(&commits, &results);
     for ((commit, result), waiter) in commits.iter().zip(&results).zip(waiters) {
         answer_waiter(inner, commit, result, waiter);
     }
-    // Only a node that is killed has nobody to show it to.
-    let _ = shown.send((commits, results)).await;
+    for news in many {
+        // Only a node that is killed has nobody to show it to.
+        let _ = large.send(news).await;
+    }
 }
 
 fn answer_waiter(

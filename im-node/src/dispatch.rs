@@ -22,7 +22,7 @@ use crate::rooms::{LiveRoom, RoomState};
 const JOIN_TRIES_MAX: u32 = 10;
 
 /// Rooms with fewer users here are always pushed to at once.
-const GATHER_USERS_MIN: u32 = 64;
+pub(crate) const GATHER_USERS_MIN: u32 = 64;
 /// A room is pushed to again after so long for each user here, about four times what a push costs:
 /// under load, each write to a connection carries several entries. The first entry after a pause
 /// is pushed at once.
@@ -40,12 +40,13 @@ pub(crate) struct News {
 }
 
 impl Inner {
-    /// What a batch did reaches the rooms here and, as a hint, the other nodes.
+    /// What a batch did reaches the rooms here and, as a hint, the other nodes. Gives back what is
+    /// for rooms with many users here, to be delivered later, in this order.
     pub(crate) fn dispatch(
         self: &Arc<Self>,
         commits: &[Commit],
         results: &[Result<Committed, Rejected>],
-    ) {
+    ) -> Vec<(ConversationId, News)> {
         let mut news: BTreeMap<&ConversationId, News> = BTreeMap::new();
         for (commit, result) in commits.iter().zip(results) {
             let Ok(committed) = result else { continue };
@@ -62,11 +63,17 @@ impl Inner {
             of.entries.extend(appended);
             of.created = of.created.take().or(made);
         }
+        let mut large = Vec::new();
         for (conv, news) in news {
             metrics::counter!("im_entries_total").increment(news.entries.len() as u64);
             self.publish_news(conv, &news);
-            self.deliver(conv, news);
+            if self.rooms.get(conv).is_some_and(|room| room.is_large()) {
+                large.push((conv.clone(), news));
+            } else {
+                self.deliver(conv, news);
+            }
         }
+        large
     }
 
     /// News from wherever: own commits, or another node's.

@@ -13,6 +13,7 @@ use im_core::model::{
 use im_core::rule::{ActorView, MemberEvent, MemberEventOp};
 use parking_lot::Mutex;
 
+use crate::dispatch::GATHER_USERS_MIN;
 use crate::hub::LocalUser;
 use crate::link::RoomRef;
 use crate::outgoing::OutEntry;
@@ -53,6 +54,11 @@ pub(crate) struct RoomState {
 }
 
 impl LiveRoom {
+    /// Whether a push here takes a while.
+    pub(crate) fn is_large(&self) -> bool {
+        self.state.lock().machine.len() >= GATHER_USERS_MIN as usize
+    }
+
     /// How connections know this room.
     pub(crate) fn known(&self, state: &RoomState) -> RoomRef<'_> {
         let epoch = state.info.as_ref().map_or(Epoch(1), |info| info.epoch);

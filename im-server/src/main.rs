@@ -26,6 +26,11 @@ use crate::error::ServerError;
 use crate::given::Given;
 use crate::settings::Settings;
 
+/// A server of many small frames spends a tenth of its time in the allocator; a library must not
+/// choose one, a program may.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     log();
     match act(Cli::parse()) {

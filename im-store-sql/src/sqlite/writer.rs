@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use im_core::port::{Commit, Committed, PortError, PortErrorKind, Rejected};
-use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use sqlx::Arguments;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 
 use super::statement::{Padded, ROWS_MAX};
 use super::tail::TailEntry;

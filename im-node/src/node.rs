@@ -315,7 +315,8 @@ impl Node {
     }
 
     /// Tells the clients to go (`bye`, spread over half of `settings.drain`, to each after the
-    /// answers to what it sent), finishes what was accepted, gives up the lease. Takes at most `settings.drain` and five seconds.
+    /// answers to what it sent), finishes what was accepted, gives up the lease. Takes at most
+    /// `settings.drain` and five seconds.
     pub async fn shutdown(&self) {
         let inner = &self.inner;
         if inner.draining.swap(true, Ordering::AcqRel) {

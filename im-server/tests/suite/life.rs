@@ -53,7 +53,8 @@ async fn hear(socket: &mut Socket) -> String {
 
 fn send_frame(cm_id: &str, to: &str, text: &str) -> String {
     format!(
-        r#"{{"t":"send","cm_id":"{cm_id}","to":{{"user":"{to}"}},"body":{{"kind":"text","text":"{text}"}}}}"#
+        r#"{{"t":"send","cm_id":"{cm_id}","to":{{"user":"{to}"}},
+            "body":{{"kind":"text","text":"{text}"}}}}"#
     )
 }
 
@@ -219,7 +220,8 @@ async fn no_log_line_holds_a_token_the_secret_or_what_was_said() {
     while !hear(&mut socket).await.contains("bad_frame") {}
     for token in [ana.as_str(), bad] {
         let bearer = format!("Bearer {token}");
-        let body = r#"{"cm_id":"c2","to":{"user":"ben"},"body":{"kind":"text","text":"words-unmistakable"}}"#;
+        let body = r#"{"cm_id":"c2","to":{"user":"ben"},
+            "body":{"kind":"text","text":"words-unmistakable"}}"#;
         let headers = [("authorization", bearer.as_str())];
         http::request(server.address, "POST", "/v1/messages", &headers, body);
     }

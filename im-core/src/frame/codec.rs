@@ -9,7 +9,9 @@ use super::fields::{FieldError, Fields};
 use super::log::Page;
 use super::messagepack;
 use super::server::ServerFrame;
-use crate::model::{Entry, Value, read_json, write_display as number, write_json_text as text};
+use crate::model::{
+    Entry, Value, Violation, read_json, write_display as number, write_json_text as text,
+};
 
 /// How frames are written on a connection, by its WebSocket sub-protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,6 +110,25 @@ fn decode<F>(
     bytes: &[u8],
     from_fields: fn(&str, Fields) -> Result<Option<F>, FieldError>,
 ) -> Result<F, DecodeError> {
+    let (mut fields, violation) = read(codec, bytes)?;
+    if let Some(violation) = violation {
+        return Err(DecodeError::Bad {
+            of: TargetRef::of(&fields),
+            error: FieldError::new("frame", violation),
+        });
+    }
+    let frame = fields.text("t").and_then(|t| from_fields(&t, fields));
+    // Read again only when something is wrong: good frames need nothing to answer with.
+    let of =
+        || read(codec, bytes).map_or_else(|_| TargetRef::default(), |(f, _)| TargetRef::of(&f));
+    match frame {
+        Ok(Some(frame)) => Ok(frame),
+        Ok(None) => Err(DecodeError::Unsupported { of: of() }),
+        Err(error) => Err(DecodeError::Bad { of: of(), error }),
+    }
+}
+
+fn read(codec: Codec, bytes: &[u8]) -> Result<(Fields, Option<Violation>), DecodeError> {
     let garbage = |what: &dyn Display| DecodeError::Garbage(what.to_string());
     let (value, violation) = match codec {
         Codec::Json => {
@@ -116,18 +137,8 @@ fn decode<F>(
         }
         Codec::MessagePack => messagepack::read(bytes).map_err(|error| garbage(&error))?,
     };
-    let mut fields = Fields::of_frame(value).ok_or_else(|| garbage(&"not an object"))?;
-    let of = TargetRef::of(&fields);
-    if let Some(violation) = violation {
-        let error = FieldError::new("frame", violation);
-        return Err(DecodeError::Bad { of, error });
-    }
-    let read = fields.text("t").and_then(|t| from_fields(&t, fields));
-    match read {
-        Ok(Some(frame)) => Ok(frame),
-        Ok(None) => Err(DecodeError::Unsupported { of }),
-        Err(error) => Err(DecodeError::Bad { of, error }),
-    }
+    let fields = Fields::of_frame(value).ok_or_else(|| garbage(&"not an object"))?;
+    Ok((fields, violation))
 }
 
 /// An entry as [`entry_value`](super::entry_value) has it, without the detour.

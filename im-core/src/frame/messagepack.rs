@@ -164,7 +164,7 @@ impl<'a> Reader<'a> {
             items.push(self.value()?);
         }
         self.depth -= 1;
-        Ok(Value::array(items))
+        Ok(Value::Array(items))
     }
 
     fn object(&mut self, len: usize) -> Read<Value> {

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::value::{DEPTH_MAX, FRAME_DEPTH_MAX, NESTING_MAX, Value, Violation};
+use super::value::{DEPTH_MAX, FRAME_DEPTH_MAX, NESTING_MAX, Value, Violation, plain_len};
 
 /// An integer of so many digits is below 10^18 and so fits an `i64`.
 const DIGITS_MAX: usize = 18;
@@ -144,7 +144,7 @@ impl<'a> Reader<'a> {
             items.push(self.value()?);
             self.space();
             if self.eat(b']') {
-                return Ok(Value::array(items));
+                return Ok(Value::Array(items));
             }
             if !self.eat(b',') {
                 return Err(self.error());
@@ -253,9 +253,7 @@ impl<'a> Reader<'a> {
     /// What comes before the next quote or backslash.
     fn plain(&mut self) -> Read<&'a str> {
         let start = self.at;
-        let rest = &self.text.as_bytes()[start..];
-        let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
-        self.at += rest.iter().position(special).unwrap_or(rest.len());
+        self.at += plain_len(&self.text.as_bytes()[start..]);
         match self.peek() {
             Some(b'"' | b'\\') => Ok(&self.text[start..self.at]),
             _ => Err(self.error()),

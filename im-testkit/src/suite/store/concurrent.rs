@@ -19,6 +19,9 @@ const WINS: usize = 4;
 /// How often a task tries to win; of each round of all tasks one wins.
 const TRIES_MAX: usize = TASKS * WINS * 20;
 
+/// More pages than one round of reading can have: each covers a change, and these are all.
+const PAGES_MAX: usize = TASKS * EACH * 4;
+
 /// Runs a task of each number, all at once; what each gave.
 async fn at_once<T, F>(task: impl Fn(usize) -> F) -> Vec<T>
 where
@@ -205,7 +208,7 @@ pub async fn a_list_read_while_others_write_misses_nothing(store: Shared) {
     while !is_last {
         // Asked before the round: one more is made when nobody writes any more.
         is_last = writers.are_done();
-        loop {
+        for _ in 0..PAGES_MAX {
             let page = store
                 .memberships(&user("al"), since, 3, false)
                 .await
@@ -220,6 +223,7 @@ pub async fn a_list_read_while_others_write_misses_nothing(store: Shared) {
                 break;
             }
         }
+        tokio::task::yield_now().await;
     }
     for id in writers.finish().await {
         let head = conversation(&store, id.as_str()).await.head;
@@ -236,7 +240,7 @@ pub async fn a_sweep_while_others_write_misses_nothing(store: Shared) {
     let mut is_last = false;
     while !is_last {
         is_last = writers.are_done();
-        loop {
+        for _ in 0..PAGES_MAX {
             let page = store.changed(since, 3).await.unwrap();
             assert!(page.stamp >= since, "stamps don't go back");
             since = page.stamp;
@@ -245,6 +249,7 @@ pub async fn a_sweep_while_others_write_misses_nothing(store: Shared) {
                 break;
             }
         }
+        tokio::task::yield_now().await;
     }
     for id in writers.finish().await {
         let head = conversation(&store, id.as_str()).await.head;

@@ -4,8 +4,7 @@
 //! of one connection to one conversation are stored, and shown, in order. Rooms with many users
 //! here come after the answers: no answer waits for a large fan-out.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -44,8 +43,9 @@ pub(crate) struct Submission {
 #[derive(Debug)]
 pub(crate) struct Appender {
     lanes: Vec<mpsc::Sender<Submission>>,
-    // Which lane a conversation has is this process's own business, so any hash will do.
-    hash: RandomState,
+    // Which lane a conversation has is this process's own business, so any hash will do; one
+    // without a key of its own, so that a simulated run repeats.
+    hash: BuildHasherDefault<DefaultHasher>,
 }
 
 /// The receiving ends, for [`run_lane`].
@@ -57,7 +57,7 @@ impl Appender {
         (
             Self {
                 lanes: senders,
-                hash: RandomState::new(),
+                hash: BuildHasherDefault::default(),
             },
             receivers,
         )

@@ -73,6 +73,7 @@ pub(crate) struct Inner {
     pub(crate) draining: AtomicBool,
     pub(crate) lanes_stop: watch::Sender<bool>,
     next_conn: AtomicU64,
+    killed: AtomicBool,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -87,6 +88,9 @@ impl fmt::Debug for Inner {
 impl Inner {
     /// Runs something that ends with the node at the latest.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if self.killed.load(Ordering::Acquire) {
+            return;
+        }
         let mut tasks = self.tasks.lock();
         // Forget what has ended, so that the set holds only what runs.
         while tasks.try_join_next().is_some() {}
@@ -218,6 +222,7 @@ impl NodeBuilder {
             draining: AtomicBool::new(false),
             lanes_stop: watch::Sender::new(false),
             next_conn: AtomicU64::new(1),
+            killed: AtomicBool::new(false),
             tasks: Mutex::default(),
         });
         let lanes: Vec<_> = lanes
@@ -308,6 +313,8 @@ impl Node {
     /// For tests.
     pub fn kill(&self) {
         self.inner.draining.store(true, Ordering::Release);
+        // What its connections still wanted to do when they are dropped, the dead don't.
+        self.inner.killed.store(true, Ordering::Release);
         for lane in self.lanes.lock().drain(..) {
             lane.abort();
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use im_core::frame::{ConvLine, ServerFrame};
 use im_core::machine::{RoomEvent, RoomRead};
@@ -19,16 +20,18 @@ use crate::outgoing::OutEntry;
 use crate::rooms::{LiveRoom, RoomState};
 
 /// How often a join is tried again because the members changed while it read them.
-const JOIN_TRIES_MAX: u32 = 10;
+pub(crate) const JOIN_TRIES_MAX: u32 = 10;
+/// How long a join that failed waits before it is tried again.
+const JOIN_RETRY: Duration = Duration::from_millis(250);
 
 /// Rooms with fewer users here are always pushed to at once.
 pub(crate) const GATHER_USERS_MIN: u32 = 64;
 /// A room is pushed to again after so long for each user here, about four times what a push costs:
 /// under load, each write to a connection carries several entries. The first entry after a pause
 /// is pushed at once.
-const GATHER_PER_USER: std::time::Duration = std::time::Duration::from_micros(20);
+const GATHER_PER_USER: Duration = Duration::from_micros(20);
 /// But never later than this.
-const GATHER_MAX: std::time::Duration = std::time::Duration::from_millis(50);
+const GATHER_MAX: Duration = Duration::from_millis(50);
 /// Entries that may wait for that.
 const GATHER_ENTRIES_MAX: usize = 32;
 
@@ -269,7 +272,7 @@ impl Inner {
             .lock()
             .machine
             .handle_read_failed(self.clock.now());
-        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
         let mut state = room.state.lock();
         state.machine.handle_timeout(self.clock.now());
         self.drain(room, state);
@@ -282,18 +285,36 @@ impl Inner {
         conv: &ConversationId,
         first_push: Seq,
     ) {
+        // Nobody comes by again until the conversation changes, so it is tried for as long as they
+        // are connected.
+        while !local.is_gone() && !self.try_join_new(local, conv, first_push).await {
+            tokio::time::sleep(JOIN_RETRY).await;
+        }
+    }
+
+    /// False when it must be tried again.
+    async fn try_join_new(
+        self: &Arc<Self>,
+        local: &Arc<LocalUser>,
+        conv: &ConversationId,
+        first_push: Seq,
+    ) -> bool {
         let _gate = local.gate.lock().await;
         for _ in 0..JOIN_TRIES_MAX {
             let users = [local.id.clone()];
-            // When the store can't say, the sweep comes by again.
-            let Ok(Some(view)) = self.store.view(conv, &users).await else {
-                return;
+            let view = match self.store.view(conv, &users).await {
+                Ok(Some(view)) => view,
+                Ok(None) => return true,
+                Err(error) => {
+                    tracing::warn!(%error, "a member could not join their room");
+                    return false;
+                }
             };
             let Some(member) = view.members.into_iter().find(Member::is_in) else {
-                return;
+                return true;
             };
             if local.is_gone() {
-                return;
+                return true;
             }
             let mut done = false;
             let room = self.open_room(conv, |room, state| {
@@ -314,10 +335,12 @@ impl Inner {
                 self.join_with_recent(room, state, local, member.clone(), first_push);
             });
             if done {
-                return self.drain(&room, room.state.lock());
+                self.drain(&room, room.state.lock());
+                return true;
             }
         }
         tracing::warn!("a member could not join their room: its members change too fast");
+        false
     }
 
     /// Joins so that `first_push` is the first entry pushed if the room still has it.

@@ -136,6 +136,9 @@ impl RoomState {
             return;
         }
         match entry.body.kind() {
+            // How a group began is no change of it, in the store's count of versions either.
+            Kind::Group
+                if entry.body.value().get("op").and_then(Value::as_text) == Some("create") => {}
             Kind::Group => {
                 info.version = entry.seq;
                 if let Some(title) = entry.body.value().get("title").and_then(Value::as_text) {

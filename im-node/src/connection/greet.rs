@@ -7,13 +7,13 @@ use std::sync::atomic::Ordering;
 use im_core::frame::{CloseCode, ErrorCode, Failure, Hello, ServerFrame, Welcome};
 use im_core::model::{ConnectionId, DeviceId, Stamp, UserId};
 use im_core::port::{
-    AuthError, Identity, MembershipLine, MembershipPage, PortError, Route, Standing,
+    AuthError, Identity, MembershipLine, MembershipPage, PortError, PortErrorKind, Route, Standing,
 };
 use parking_lot::Mutex;
 
 use super::Stage;
 use crate::appender::port_failure;
-use crate::dispatch::{enter, leave};
+use crate::dispatch::{JOIN_TRIES_MAX, enter, leave};
 use crate::hub::{Gate, LocalUser};
 use crate::link::Link;
 use crate::node::Inner;
@@ -151,7 +151,7 @@ impl Inner {
             ..
         } = line;
         let conv = conversation.id.clone();
-        loop {
+        for _ in 0..JOIN_TRIES_MAX {
             let mut stale = false;
             let room = self.open_room(&conv, |room, state| {
                 if !member.is_in() {
@@ -188,6 +188,8 @@ impl Inner {
             };
             (conversation, member) = (view.conversation, fresh);
         }
+        tracing::warn!(%conv, "a member could not join their room: its members change too fast");
+        Err(PortError::new(PortErrorKind::Unavailable))
     }
 
     /// Writes a connection into the registry; the device's earlier connection ends.

@@ -204,13 +204,19 @@ impl Inner {
 
     /// So that the sweep need not look for members of what this node itself just handled.
     fn remember_head(&self, conv: &ConversationId, news: &News) {
-        let Some(last) = news.entries.last() else {
+        let (Some(first), Some(last)) = (news.entries.first(), news.entries.last()) else {
             return;
         };
         if self.rooms.get(conv).is_some() {
             return;
         }
         let mut heads = self.own_heads.lock();
+        // What came before, if anything, was seen here too: else a member who is connected here may
+        // have been made one by news that were lost.
+        let known = heads.get(conv).copied().unwrap_or_default();
+        if known.next() < first.seq {
+            return;
+        }
         if heads.len() >= OWN_HEADS_MAX {
             heads.pop_first();
         }

@@ -362,6 +362,11 @@ impl Link {
         out.closed || out.close.is_some()
     }
 
+    /// Whether the transport is gone, or has been given its last item.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.out.lock().closed
+    }
+
     /// The transport is gone: nothing is queued any more.
     pub(crate) fn gone(&self) {
         let mut out = self.out.lock();

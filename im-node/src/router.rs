@@ -55,7 +55,10 @@ pub(crate) enum BusMessage {
         at: Timestamp,
     },
     /// A device connected elsewhere: its connection here ends.
+    /// Connections are numbered by each start of each node, so the lease says which one is meant.
     Replaced {
+        node: String,
+        epoch: u64,
         user: UserId,
         device: DeviceId,
         conn: ConnectionId,
@@ -296,8 +299,17 @@ impl Inner {
             BusMessage::Presence { user, online, at } => {
                 self.watchers.tell(&user, online, at);
             }
-            BusMessage::Replaced { user, device, conn } => {
-                self.hub.replaced_elsewhere(&user, &device, conn);
+            BusMessage::Replaced {
+                node,
+                epoch,
+                user,
+                device,
+                conn,
+            } => {
+                let lease = self.lease.load(Ordering::Acquire);
+                if node == self.settings.node.as_str() && epoch == lease {
+                    self.hub.replaced_elsewhere(&user, &device, conn);
+                }
             }
             BusMessage::Blocks { conv } => {
                 if let Some(room) = self.rooms.get(&conv) {

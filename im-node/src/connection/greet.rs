@@ -56,6 +56,10 @@ impl Inner {
                 link.open_and_bye(CloseCode::GoingAway);
             }
         }
+        // Its end may have come when nobody knew yet whose connection it was.
+        if link.is_gone() {
+            self.part(&link).await;
+        }
     }
 
     async fn try_greet(
@@ -84,6 +88,10 @@ impl Inner {
             self.show_presence(&identity.user, true);
         }
         drop(gate);
+        // Who has gone meanwhile replaces nobody: the device may have connected anew.
+        if link.is_gone() {
+            return Err(Refused::Close(CloseCode::GoingAway));
+        }
         self.hub
             .replace(&identity.user, &hello.device, Some(link.id));
         self.register(&identity.user, &hello.device, link.id).await;
@@ -210,6 +218,8 @@ impl Inner {
             Ok(Some(old)) if old.node != self.settings.node => {
                 let (user, device) = (user.clone(), device.clone());
                 self.publish(&Some(BusMessage::Replaced {
+                    node: old.node.as_str().to_owned(),
+                    epoch: old.epoch,
                     user,
                     device,
                     conn: old.conn,

@@ -162,7 +162,8 @@ impl Inner {
             (stamp, reset) = (Stamp(0), true);
             page = read(stamp).await.map_err(|error| port_failure(&error))?;
         }
-        let first_time = stamp == Stamp(0);
+        // Who has a token, also one from when there was nothing, may have seen what they left since.
+        let first_time = since.is_none() || reset;
         let lines = page.lines.into_iter();
         let convs = lines
             .filter(|line| !first_time || line.member.is_in())

@@ -136,7 +136,9 @@ async fn play_all(
     let plays = logs.iter().map(|log| async {
         let members = log.members.len();
         if members > places {
-            return Err(format!("{}: {members} members, and files for {places}", log.title).into());
+            return Err::<Outcome, Box<dyn Error + Send + Sync>>(
+                format!("{}: {members} members, and files for {places}", log.title).into(),
+            );
         }
         let _held = free.acquire_many(u32::try_from(members)?).await?;
         let outcome = play(pool, log, speed, &bar).await;
@@ -145,7 +147,13 @@ async fn play_all(
     let mut plays = stream::iter(plays).buffer_unordered(at_once.max(1));
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(logs.len());
     while let Some(outcome) = plays.next().await {
-        outcomes.push(outcome.inspect_err(|_: &Box<dyn Error + Send + Sync>| bar.abandon())?);
+        match outcome {
+            Ok(outcome) => outcomes.push(outcome),
+            Err(error) => {
+                bar.abandon();
+                return Err(error);
+            }
+        }
     }
     bar.finish_and_clear();
     Ok(outcomes)

@@ -195,7 +195,7 @@ fn report(logs: &[Log], outcomes: &[Outcome], took: Duration) -> bool {
     );
     let ms = |quantile| micros.value_at_quantile(quantile) as f64 / 1_000.0;
     println!(
-        "from send to sent: p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, most {:.2} ms",
+        "send to sent: p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, most {:.2} ms",
         ms(0.5),
         ms(0.9),
         ms(0.99),

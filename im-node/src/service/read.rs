@@ -162,7 +162,7 @@ impl Inner {
             (stamp, reset) = (Stamp(0), true);
             page = read(stamp).await.map_err(|error| port_failure(&error))?;
         }
-        // Who has a token, also one from when there was nothing, may have seen what they left since.
+        // Who has a token, also one from when there was nothing, may have seen what they left.
         let first_time = since.is_none() || reset;
         let lines = page.lines.into_iter();
         let convs = lines

@@ -142,7 +142,8 @@ fn check_members(ended: &[Member], convs: &[ConversationId]) -> Logs {
     assert!(sent as u32 > KILLS, "no load: {sent}");
     println!(
         "{KILLS} kills: {sent} sent, {dups} of them answered by a retry as stored before \
-         (killed between commit and answer), {connects} connections, {refused} told to try again; checked in {:?}",
+         (killed between commit and answer), {connects} connections, {refused} told to try \
+         again; checked in {:?}",
         start.elapsed()
     );
     logs

@@ -1,10 +1,11 @@
 //! The HTTP API: the node's table of methods as routes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Query, RawPathParams, State};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Query, RawPathParams, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
@@ -17,6 +18,8 @@ use crate::Shared;
 
 /// The header that makes a retry safe for 24 hours.
 const KEY_HEADER: &str = "idempotency-key";
+/// How long a body may take to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The routes of every method that has one.
 pub(crate) fn routes(mut router: Router<Arc<Shared>>) -> Router<Arc<Shared>> {
@@ -33,11 +36,8 @@ pub(crate) fn routes(mut router: Router<Arc<Shared>>) -> Router<Arc<Shared>> {
         };
         router = router.route(route.path, on(verb, handler));
     }
-    router.layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+    router
 }
-
-/// As large as the largest frame that can be set.
-const BODY_BYTES_MAX: usize = 1_024 * 1_024;
 
 async fn answer(
     method: &'static Method,
@@ -45,15 +45,16 @@ async fn answer(
     headers: HeaderMap,
     path: RawPathParams,
     Query(query): Query<Vec<(String, String)>>,
-    body: Bytes,
+    body: Body,
 ) -> Response {
     let identity = match identify(&shared, &headers).await {
         Ok(identity) => identity,
         Err(response) => return *response,
     };
-    if body.len() > shared.node.settings().limits.frame_bytes {
-        return (StatusCode::PAYLOAD_TOO_LARGE, "larger than frame_bytes").into_response();
-    }
+    let body = match read(body, shared.node.settings().limits.frame_bytes).await {
+        Ok(body) => body,
+        Err(response) => return *response,
+    };
     let params = match params(&path, query, &body) {
         Ok(params) => params,
         Err(why) => return refusal::bad(&why),
@@ -76,6 +77,26 @@ async fn answer(
     {
         Ok(value) => json(StatusCode::OK, value.to_json()),
         Err(failure) => refusal::failure(&failure),
+    }
+}
+
+/// A body, of those who showed a token only: it is bounded in size and time.
+async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Box<Response>> {
+    let refuse = |status: StatusCode, why: &'static str| {
+        // What is left of the body is not waited for.
+        let close = [(header::CONNECTION, "close")];
+        Box::new((status, close, why).into_response())
+    };
+    match tokio::time::timeout(BODY_DEADLINE, to_bytes(body, bytes_max)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(_)) => Err(refuse(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "larger than frame_bytes",
+        )),
+        Err(_) => Err(refuse(
+            StatusCode::REQUEST_TIMEOUT,
+            "the body took too long",
+        )),
     }
 }
 

@@ -63,7 +63,8 @@ pub(crate) async fn upgrade(
     let limits = shared.node.settings().limits;
     let largest = WRITE_BUFFER_BYTES + 2 * (limits.page_bytes + limits.frame_bytes);
     upgrade
-        .protocols(Codec::ALL.map(Codec::sub_protocol))
+        // axum would choose in our order, not in the client's.
+        .protocols([codec.sub_protocol()])
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_write_buffer_size(largest)
@@ -88,7 +89,6 @@ fn codec(headers: &HeaderMap) -> Option<Codec> {
     if offered.peek().is_none() {
         return Some(Codec::Json);
     }
-    // axum answers with the first that it knows of those offered, so this must be the same one.
     offered.find_map(|name| {
         Codec::ALL
             .into_iter()
@@ -100,6 +100,8 @@ fn codec(headers: &HeaderMap) -> Option<Codec> {
 enum End {
     /// The client is gone.
     Gone,
+    /// The client said goodbye: the answer is queued.
+    Goodbye,
     /// Close with this code.
     Close(u16),
 }
@@ -107,10 +109,15 @@ enum End {
 async fn run(mut socket: WebSocket, mut connection: Connection) {
     let end = serve(&mut socket, &mut connection).await;
     drop(connection);
-    if let End::Close(code) = end {
-        // A client that does not listen is not waited for.
-        let _ = tokio::time::timeout(CLOSE_DEADLINE, close(&mut socket, code)).await;
-    }
+    // A client that does not listen is not waited for.
+    let _ = tokio::time::timeout(CLOSE_DEADLINE, async {
+        match end {
+            End::Gone => {}
+            End::Goodbye => drop(socket.flush().await),
+            End::Close(code) => close(&mut socket, code).await,
+        }
+    })
+    .await;
 }
 
 async fn serve(socket: &mut WebSocket, connection: &mut Connection) -> End {
@@ -183,8 +190,8 @@ fn take(connection: &mut Connection, message: &Message) -> Option<End> {
             connection.handle_violation(CloseCode::Garbage);
         }
         (Message::Ping(_) | Message::Pong(_), _) => connection.handle_activity(),
-        // The library answers with the same code.
-        (Message::Close(_), _) => return Some(End::Gone),
+        // The library answers with the same code, when it is flushed.
+        (Message::Close(_), _) => return Some(End::Goodbye),
     }
     None
 }

@@ -1,0 +1,115 @@
+//! A node with its transport on a port of its own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use im_core::model::{Timestamp, UserId};
+use im_core::port::{Identity, Store};
+use im_node::{Node, Settings};
+use im_testkit::memory::{FaultyStore, MemoryDirectory, MemoryStore, TokenTable};
+use im_transport_ws::{Transport, serve_at_most};
+use tokio::net::TcpListener;
+
+use crate::peer::Peer;
+
+pub(crate) struct Kit {
+    pub(crate) node: Node,
+    pub(crate) address: SocketAddr,
+    pub(crate) store: Arc<FaultyStore>,
+    pub(crate) tokens: Arc<TokenTable>,
+    pub(crate) directory: Arc<MemoryDirectory>,
+    server: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Drop for Kit {
+    fn drop(&mut self) {
+        self.node.kill();
+        self.server.abort();
+    }
+}
+
+impl Kit {
+    pub(crate) async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// With other settings.
+    pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::serving(change, 1_000, |transport| transport).await
+    }
+
+    pub(crate) async fn serving(
+        change: impl FnOnce(&mut Settings),
+        connections_max: usize,
+        transport: impl FnOnce(Transport) -> Transport,
+    ) -> Self {
+        let mut settings = Settings {
+            drain: Duration::from_millis(400),
+            ..Settings::default()
+        };
+        settings.limits.sends_per_s = 10_000;
+        change(&mut settings);
+        let store = Arc::new(FaultyStore::new(Arc::new(MemoryStore::new())));
+        let users = ["ana", "ben", "cara", "dora"].map(user);
+        let tokens = Arc::new(TokenTable::of_users(&users));
+        let directory = Arc::new(MemoryDirectory::new());
+        let builder = Node::builder(
+            Arc::clone(&store) as Arc<dyn Store>,
+            Arc::clone(&tokens) as _,
+        );
+        let builder = builder
+            .settings(settings)
+            .directory(Arc::clone(&directory) as _);
+        let node = builder.start().await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = transport(Transport::new(node.clone())).router();
+        let never = std::future::pending();
+        let server = tokio::spawn(serve_at_most(listener, router, connections_max, never));
+        Self {
+            node,
+            address,
+            store,
+            tokens,
+            directory,
+            server,
+        }
+    }
+
+    /// A connection that has said nothing.
+    pub(crate) async fn silent(&self) -> Peer {
+        Peer::connect(self.address, "").await.unwrap()
+    }
+
+    /// A user's device, welcomed.
+    pub(crate) async fn peer(&self, user: &str, device: &str) -> Peer {
+        let mut peer = self.silent().await;
+        peer.say(&hello(user, device)).await;
+        peer.get("welcome").await;
+        peer
+    }
+
+    /// Makes a token good for so long.
+    pub(crate) fn token(&self, token: &str, of: &str, ttl_ms: i64) {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_millis();
+        let identity = Identity {
+            user: user(of),
+            name: None,
+            roles: Vec::new(),
+            expires_at: Timestamp(i64::try_from(now).unwrap() + ttl_ms),
+        };
+        self.tokens.insert(token, identity);
+    }
+}
+
+pub(crate) fn user(id: &str) -> UserId {
+    UserId::new(id).unwrap()
+}
+
+pub(crate) fn hello(token: &str, device: &str) -> String {
+    format!(r#"{{"t":"hello","token":"{token}","device":"{device}"}}"#)
+}

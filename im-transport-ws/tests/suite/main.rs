@@ -1,0 +1,15 @@
+//! The protocol over real sockets, as a hostile client speaks it.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod delivery;
+mod frames;
+mod groups;
+mod handshake;
+mod http;
+mod kit;
+mod limits;
+mod peer;
+mod sending;
+mod signs;
+mod tokens;

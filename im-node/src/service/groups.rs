@@ -155,6 +155,8 @@ pub(super) async fn role(call: Call<'_>, mut params: Params) -> Result<Value, Fa
         &conv,
         std::slice::from_ref(&user),
         |view: &View, me: Option<&Member>| {
+            // A stranger must not learn who is in.
+            call.authorize(Action::See, view, me)?;
             let target = find(view, &user)?;
             call.authorize(Action::SetRole { target, role }, view, me)?;
             if target.role == role {
@@ -194,6 +196,7 @@ pub(super) async fn mute(call: Call<'_>, mut params: Params) -> Result<Value, Fa
         &conv,
         std::slice::from_ref(&user),
         |view: &View, me: Option<&Member>| {
+            call.authorize(Action::See, view, me)?;
             let target = find(view, &user)?;
             call.authorize(Action::Mute(target), view, me)?;
             Ok(plan(

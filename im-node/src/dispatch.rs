@@ -109,6 +109,7 @@ impl Inner {
                 return;
             }
             state.learn(&info);
+            state.checked = true;
             for (user, role) in &made.members {
                 let Some(local) = here.iter().find(|local| local.id == *user) else {
                     continue;

@@ -49,6 +49,8 @@ pub(crate) struct RoomState {
     pub(crate) push_at: Option<Instant>,
     /// Somebody will push at that time.
     pub(crate) push_planned: bool,
+    /// Every member who was connected here when the room began is in it.
+    pub(crate) checked: bool,
     /// The room has left the map: look it up again.
     pub(crate) closed: bool,
 }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dispatch::News;
 use crate::node::Inner;
+use crate::rooms::LiveRoom;
 
 /// Conversations asked of the store per step of the sweep.
 const SWEEP_LIMIT: usize = 500;
@@ -26,6 +27,8 @@ const SWEEP_MEMBERS: usize = 200;
 const SWEEP_USERS: usize = 500;
 /// Heads remembered of conversations that nobody here belongs to.
 const OWN_HEADS_MAX: usize = 20_000;
+/// How long to wait before members that could not be read are looked for again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long to wait before the bus is subscribed again.
 const RESUBSCRIBE: Duration = Duration::from_secs(1);
 
@@ -329,11 +332,7 @@ impl Inner {
             } = self.store.changed(stamp, SWEEP_LIMIT).await?;
             for changed in convs {
                 match self.rooms.get(&changed.conv) {
-                    Some(room) => {
-                        let mut state = room.state.lock();
-                        state.machine.handle_head(changed.head);
-                        self.drain(&room, state);
-                    }
+                    Some(room) => self.bring_up(&room, changed.head).await?,
                     None => self.look_for_members(&changed.conv, changed.head).await?,
                 }
             }
@@ -344,14 +343,33 @@ impl Inner {
         }
     }
 
+    /// A conversation changed that has a room here.
+    async fn bring_up(self: &Arc<Self>, room: &Arc<LiveRoom>, head: Seq) -> Result<(), PortError> {
+        let checked = {
+            let mut state = room.state.lock();
+            state.machine.handle_head(head);
+            let checked = state.checked;
+            self.drain(room, state);
+            checked
+        };
+        if !checked {
+            // Who was connected here and became a member before the room began is not in it when
+            // the news of that were lost.
+            self.look_for_members(&room.conv, head).await?;
+            room.state.lock().checked = true;
+        }
+        Ok(())
+    }
+
     /// A room missed entries for good: whom they made members was not told.
     pub(crate) async fn look_after_gap(self: &Arc<Self>, conv: &ConversationId, head: Seq) {
-        if let Err(error) = self.look_for_members(conv, head).await {
+        while let Err(error) = self.look_for_members(conv, head).await {
             tracing::warn!(%error, "the members of a conversation could not be read");
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 
-    /// A conversation changed that has no room here: do any of those connected belong to it now?
+    /// A conversation changed: do any of those connected belong to it who are in no room of it?
     async fn look_for_members(
         self: &Arc<Self>,
         conv: &ConversationId,
@@ -385,7 +403,15 @@ impl Inner {
                 );
             }
         }
+        let room = self.rooms.get(conv);
+        let is_in = |user: &UserId| {
+            let state = room.as_ref().map(|room| room.state.lock());
+            state.is_some_and(|state| state.machine.get(user).is_some())
+        };
         for local in self.hub.among(&found) {
+            if is_in(&local.id) {
+                continue;
+            }
             let (inner, conv) = (Arc::clone(self), conv.clone());
             self.spawn(async move { inner.join_new(&local, &conv, head.next()).await });
         }

@@ -63,6 +63,8 @@ pub struct Inbox {
     connected: bool,
     window: usize,
     convs: BTreeMap<ConversationId, Conv>,
+    /// What the server pushed of conversations that it has not listed yet: up to where.
+    unlisted: BTreeMap<ConversationId, Seq>,
     /// How many entries stand in `early` over all conversations.
     early: usize,
     ready: VecDeque<Ready>,
@@ -98,6 +100,7 @@ impl Inbox {
             connected: false,
             window: Limits::default().window,
             convs: BTreeMap::new(),
+            unlisted: BTreeMap::new(),
             early: 0,
             ready: VecDeque::new(),
             ready_entries: 0,
@@ -162,6 +165,7 @@ impl Inbox {
         self.pass(now);
         self.connected = false;
         self.sync.state = SyncState::Off;
+        self.unlisted.clear();
         self.queue.clear();
         self.pulls.clear();
         self.timers.clear();

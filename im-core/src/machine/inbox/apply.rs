@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::ask::SyncState;
 use super::conv::{Conv, PullState};
 use super::types::{InboxEvent, StartAt};
 use super::{Inbox, Ready, before};
@@ -11,16 +12,17 @@ use crate::model::{ConversationId, Entry, Epoch, Seq, Value};
 /// After so many final pages that do not reach the head that the server once named, the page is
 /// believed.
 const EMPTY_PAGES_MAX: u32 = 5;
+/// Conversations kept that the server pushed before it listed them; more are begun at once.
+const UNLISTED_MAX: usize = 1_024;
 
 impl Inbox {
     pub(super) fn on_entry(&mut self, entry: &Arc<Entry>) {
         let conv = &entry.conv;
         if !self.convs.contains_key(conv) {
-            let start = match self.config.start {
-                StartAt::First => Seq(0),
-                StartAt::Last => before(entry.seq),
-            };
-            self.create(conv, None, start);
+            if self.waits_for_line(conv, entry.seq) {
+                return;
+            }
+            self.create_unlisted(conv, None, entry.seq);
         }
         let Some(state) = self.convs.get_mut(conv) else {
             return;
@@ -43,11 +45,10 @@ impl Inbox {
 
     pub(super) fn on_behind(&mut self, conv: &ConversationId, last_seq: Seq, epoch: Epoch) {
         if !self.convs.contains_key(conv) {
-            let start = match self.config.start {
-                StartAt::First => Seq(0),
-                StartAt::Last => before(last_seq),
-            };
-            self.create(conv, Some(epoch), start);
+            if self.waits_for_line(conv, last_seq) {
+                return;
+            }
+            self.create_unlisted(conv, Some(epoch), last_seq);
         }
         self.on_epoch(conv, epoch, None);
         if let Some(state) = self.convs.get_mut(conv) {
@@ -132,6 +133,11 @@ impl Inbox {
         };
         state.seen = self.sync.listing;
         state.head = state.head.max(line.last_seq);
+        if let Some(heard) = self.unlisted.remove(conv) {
+            state.head = state.head.max(heard);
+            // It may be behind already.
+            state.owes_pull = true;
+        }
         if left {
             state.left = true;
         } else if state.left {
@@ -180,6 +186,38 @@ impl Inbox {
 
     pub(super) fn tell(&mut self, event: InboxEvent) {
         self.ready.push_back(Ready::Event(event));
+    }
+
+    /// While the list of conversations is on its way, one that it has not named yet is not begun:
+    /// where, and as what, the list says. It is only kept how far it is.
+    fn waits_for_line(&mut self, conv: &ConversationId, seq: Seq) -> bool {
+        let full = self.unlisted.len() >= UNLISTED_MAX && !self.unlisted.contains_key(conv);
+        if self.sync.state == SyncState::Done || full {
+            return false;
+        }
+        let heard = self.unlisted.entry(conv.clone()).or_default();
+        *heard = seq.max(*heard);
+        true
+    }
+
+    /// The list is complete: what it does not name, but the server pushed, is begun without.
+    pub(super) fn on_unlisted(&mut self) {
+        for (conv, seq) in std::mem::take(&mut self.unlisted) {
+            self.create_unlisted(&conv, None, seq);
+            if let Some(state) = self.convs.get_mut(&conv) {
+                state.head = state.head.max(seq);
+                state.owes_pull = true;
+            }
+            self.on_news(&conv);
+        }
+    }
+
+    fn create_unlisted(&mut self, conv: &ConversationId, epoch: Option<Epoch>, seq: Seq) {
+        let start = match self.config.start {
+            StartAt::First => Seq(0),
+            StartAt::Last => before(seq),
+        };
+        self.create(conv, epoch, start);
     }
 
     fn create(&mut self, conv: &ConversationId, epoch: Option<Epoch>, start: Seq) {

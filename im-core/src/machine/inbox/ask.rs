@@ -155,6 +155,7 @@ impl Inbox {
             self.sync.fruitless = 0;
             self.sync.state = SyncState::Done;
             self.on_listed();
+            self.on_unlisted();
         }
     }
 

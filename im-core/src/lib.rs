@@ -102,5 +102,7 @@
 pub mod frame;
 pub mod machine;
 pub mod model;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod port;
 pub mod rule;

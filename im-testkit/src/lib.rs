@@ -8,4 +8,5 @@
 
 pub mod memory;
 pub mod proxy;
+pub mod sim;
 pub mod suite;

@@ -117,6 +117,8 @@ impl<K: Ord + Copy> Delivery<K> {
     /// without a hole; behind one that is there nothing is pushed until the client has pulled.
     pub fn handle_entry(&mut self, now: Instant, key: K, seq: Seq) -> Push {
         let full = self.in_window >= self.window;
+        #[cfg(feature = "planted")]
+        let full = full && !crate::planted::has(crate::planted::Bug::WindowIgnored);
         let conv = self
             .convs
             .entry(key)

@@ -330,7 +330,14 @@ impl<H> Room<H> {
             return Some(self.on_apply(entry));
         }
         let head = self.head?;
-        let Pending { entry, .. } = self.pending.remove(&self.cursor.next())?;
+        let next = self.cursor.next();
+        #[cfg(feature = "planted")]
+        let next = if crate::planted::has(crate::planted::Bug::RoomIgnoresGaps) {
+            *self.pending.keys().next()?
+        } else {
+            next
+        };
+        let Pending { entry, .. } = self.pending.remove(&next)?;
         match MemberEvent::of(&entry.body) {
             Some(MemberEvent {
                 op: MemberEventOp::Add | MemberEventOp::Join,

@@ -13,7 +13,7 @@ use im_core::port::{
 const UNREAD_MAX: usize = 999;
 
 /// Everything; ordered maps, so that a run repeats exactly.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct State {
     pub(super) convs: BTreeMap<ConversationId, Log>,
     /// Which conversations a user is or was in.
@@ -28,7 +28,7 @@ pub(super) struct State {
 }
 
 /// One conversation.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Log {
     /// Its `head` and `member_count` are kept right by each commit.
     pub(super) conversation: Conversation,
@@ -41,7 +41,7 @@ pub(super) struct Log {
 }
 
 /// One member of a conversation, also after they left.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) member: Member,
     /// Their last change of membership or read cursor.

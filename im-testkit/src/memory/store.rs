@@ -38,6 +38,14 @@ impl MemoryStore {
         }
     }
 
+    /// A store with the same content, that goes its own way.
+    pub(crate) fn fork(&self) -> Self {
+        Self {
+            state: Mutex::new(self.state.lock().clone()),
+            clock: self.clock.clone(),
+        }
+    }
+
     fn now(&self) -> Timestamp {
         if let Some(clock) = &self.clock {
             return clock.timestamp();

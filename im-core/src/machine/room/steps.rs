@@ -7,6 +7,10 @@ use crate::model::{Entry, Seq, UserId};
 
 impl<H> Room<H> {
     pub(super) fn on_leaving(&mut self, users: Vec<UserId>, seq: Seq) {
+        #[cfg(feature = "planted")]
+        if crate::planted::has(crate::planted::Bug::RemovalIgnored) {
+            return;
+        }
         for user in users {
             // One who came back since is known to be a member as of `after`.
             if self.here.get(&user).is_some_and(|here| here.after < seq) {

@@ -1,0 +1,128 @@
+//! Whole clusters under faults, each from one seed: `scripts/sim` runs this.
+//!
+//! `--seeds N` runs seeds 1 to N, `--seed S` one of them with its trace, `--planted` the bugs put
+//! in on purpose, each of which must be caught.
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use im_testkit::sim::{Options, Plan, Planted, Report, Violation, run, shrink};
+
+/// Seeds after which a planted bug counts as not caught.
+const PLANTED_SEEDS_MAX: u64 = 200;
+/// Runs that shrinking a failing plan may take.
+const SHRINK_RUNS: u32 = 80;
+/// Lines of a failing run's trace that are printed.
+const TRACE_LINES: usize = 60;
+/// Seeds between two lines of progress.
+const PROGRESS_EVERY: u64 = 50;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let good = match words[..] {
+        ["--planted"] => planted(),
+        ["--seeds", count] => count.parse().is_ok_and(seeds),
+        ["--seed", seed] => seed.parse().is_ok_and(one),
+        _ => {
+            eprintln!("usage: sim --seeds N | --seed S | --planted");
+            false
+        }
+    };
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn seeds(count: u64) -> bool {
+    let (next, failed) = (AtomicU64::new(1), AtomicBool::new(false));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while !failed.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed > count {
+                        return;
+                    }
+                    let plan = Plan::draw(seed);
+                    let report = run(&plan, &Options::default());
+                    if report.violation.is_some() {
+                        failed.store(true, Ordering::Relaxed);
+                        explain(&plan, report);
+                    } else if seed.is_multiple_of(PROGRESS_EVERY) {
+                        println!("{seed} of {count}");
+                    }
+                }
+            });
+        }
+    });
+    let good = !failed.load(Ordering::Relaxed);
+    if good {
+        println!("{count} seeds ok");
+    }
+    good
+}
+
+fn one(seed: u64) -> bool {
+    let plan = Plan::draw(seed);
+    let report = run(&plan, &Options::default());
+    for line in &report.trace {
+        println!("{line}");
+    }
+    println!(
+        "seed {seed}: {} lines, hash {:016x}",
+        report.lines, report.hash
+    );
+    let good = report.violation.is_none();
+    if !good {
+        explain(&plan, report);
+    }
+    good
+}
+
+/// Prints what was broken, with the smallest plan that was found to break it.
+fn explain(plan: &Plan, report: Report) {
+    let seed = plan.seed;
+    let shrunk = shrink(plan, report, &Options::default(), SHRINK_RUNS);
+    if let Some(Violation { invariant, what }) = &shrunk.report.violation {
+        println!("seed {seed} breaks: {invariant}\n  {what}");
+    }
+    let from = shrunk.report.trace.len().saturating_sub(TRACE_LINES);
+    println!("the last of the shrunk run's trace:");
+    for line in &shrunk.report.trace[from..] {
+        println!("  {line}");
+    }
+    println!(
+        "{} of {} operations are left:",
+        shrunk.kept.len(),
+        plan.ops.len()
+    );
+    for (ms, op) in &shrunk.plan.ops {
+        println!("  {ms:>6} {op:?}");
+    }
+    println!("again: cargo run -p im-testkit --example sim -- --seed {seed}");
+}
+
+fn planted() -> bool {
+    let mut good = true;
+    for planted in Planted::ALL {
+        let options = Options::planted(planted);
+        let caught = (1..=PLANTED_SEEDS_MAX).find_map(|seed| {
+            let violation = run(&Plan::draw(seed), &options).violation?;
+            Some((seed, violation))
+        });
+        match caught {
+            Some((seed, Violation { invariant, .. })) => {
+                println!("{planted:?}: caught by seed {seed}: {invariant}");
+            }
+            None => {
+                println!("{planted:?}: NOT caught in {PLANTED_SEEDS_MAX} seeds");
+                good = false;
+            }
+        }
+    }
+    good
+}

@@ -1,0 +1,63 @@
+//! Bugs put in on purpose: a simulator that does not find them proves nothing.
+
+/// A planted bug. Those that live inside `im-core` or `im-node` exist only with the feature
+/// `planted`, which no shipped crate turns on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Planted {
+    /// The store does not recognise a retry.
+    NoDedupe,
+    /// `sent` is said before the commit, which a crash may lose.
+    AckBeforeCommit,
+    /// The store does not look at `expect_version`.
+    ExpectVersionIgnored,
+    /// Nothing asks the store what the bus has lost.
+    NoSweep,
+    /// A client sends again under another `cm_id`.
+    ResendRenamed,
+    /// A room applies what comes, whatever is missing before it.
+    RoomIgnoresGaps,
+    /// A room goes on pushing to who was removed.
+    RemovalIgnored,
+    /// A connection is pushed to, however much it has not acked.
+    WindowIgnored,
+}
+
+impl Planted {
+    /// Every one of them.
+    pub const ALL: [Self; 8] = [
+        Self::NoDedupe,
+        Self::AckBeforeCommit,
+        Self::ExpectVersionIgnored,
+        Self::NoSweep,
+        Self::ResendRenamed,
+        Self::RoomIgnoresGaps,
+        Self::RemovalIgnored,
+        Self::WindowIgnored,
+    ];
+
+    /// Whether this build has it.
+    #[must_use]
+    pub const fn is_built(self) -> bool {
+        match self {
+            Self::RoomIgnoresGaps | Self::RemovalIgnored | Self::WindowIgnored => {
+                cfg!(feature = "planted")
+            }
+            _ => true,
+        }
+    }
+
+    /// Plants what lives in the core on this thread, and takes out what was there before.
+    pub(crate) fn plant(planted: Option<Self>) {
+        #[cfg(feature = "planted")]
+        {
+            use im_core::planted::{Bug, plant};
+            plant(match planted {
+                Some(Self::RoomIgnoresGaps) => Some(Bug::RoomIgnoresGaps),
+                Some(Self::RemovalIgnored) => Some(Bug::RemovalIgnored),
+                Some(Self::WindowIgnored) => Some(Bug::WindowIgnored),
+                _ => None,
+            });
+        }
+        let _ = planted;
+    }
+}

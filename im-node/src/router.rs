@@ -11,7 +11,8 @@ use im_core::model::{
     MessageId, NewEntry, Role, Seq, Stamp, Timestamp, UserId,
 };
 use im_core::port::{
-    Changed, Incoming, NewConversation, PortError, PortErrorKind, Subscription, To,
+    Changed, Commit, Incoming, NewConversation, PortError, PortErrorKind, Record, RecordKey,
+    Subscription, To, Write,
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,8 @@ const SWEEP_USERS: usize = 500;
 const OWN_HEADS_MAX: usize = 20_000;
 /// How long to wait before members that could not be read are looked for again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long what was written to try the store is kept, in milliseconds.
+const PROBE_MS: u64 = 60_000;
 /// How long to wait before the bus is subscribed again.
 const RESUBSCRIBE: Duration = Duration::from_secs(1);
 
@@ -454,6 +457,9 @@ async fn sweep(inner: std::sync::Weak<Inner>, mut stamp: Stamp, poke: Arc<tokio:
             Ok(next) => stamp = next,
             Err(error) => tracing::warn!(%error, "the sweep could not read the store"),
         }
+        if !inner.store_ok.load(Ordering::Acquire) {
+            inner.try_store().await;
+        }
         inner.rooms.reap();
     }
 }
@@ -473,6 +479,31 @@ async fn renew(inner: std::sync::Weak<Inner>, every: Duration) {
 }
 
 impl Inner {
+    /// The last commit failed: tries one that changes nothing that anybody sees, since a node that
+    /// is not ready may get no other to try.
+    async fn try_store(&self) {
+        let name = self.settings.node.as_str();
+        let (Ok(conv), Ok(user)) = (ConversationId::new(name), UserId::new(name)) else {
+            return;
+        };
+        let record = Record {
+            key: RecordKey::Answer {
+                user,
+                key: format!("probe-{}", self.ids.next()),
+            },
+            value: "null".to_owned(),
+            expires_at: self.clock.timestamp().plus_ms(PROBE_MS),
+        };
+        let commit = Commit {
+            conv,
+            expect_version: None,
+            actor: None,
+            writes: vec![Write::Record(record)],
+        };
+        // Whether it succeeded, the lane has noted.
+        let _ = self.appender.commit(commit).await;
+    }
+
     /// The lease was lost: take another, and register everybody again.
     async fn enter_again(self: &Arc<Self>) {
         match self.registry.enter(&self.settings.node).await {

@@ -1,5 +1,7 @@
 //! What becomes of a `send`.
 
+use std::time::Duration;
+
 use im_testkit::memory::Fault;
 
 use crate::kit::Kit;
@@ -146,4 +148,24 @@ async fn a_block_refuses_both_ways_and_ends() {
     assert!(ana.send("c1", BEN, "hi").await.get("dup").is_some());
     ben.call("blocks.remove", r#"{"user":"ana"}"#).await;
     ana.send("c2", BEN, "hi?").await;
+}
+
+#[tokio::test]
+async fn a_node_whose_store_is_back_is_ready_again_though_nobody_sends() {
+    let kit = Kit::with(|settings| settings.sweep = Duration::from_millis(100)).await;
+    let mut ana = kit.peer("ana", "d").await;
+    kit.store.set_writes(Some(Fault::FailBefore));
+    ana.say(&message("c1", BEN, "x")).await;
+    assert_eq!(ana.refused().await, "unavailable");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!kit.node.is_ready(), "the store is still away");
+    kit.store.set_writes(None);
+    let heals = async {
+        while !kit.node.is_ready() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), heals)
+        .await
+        .unwrap();
 }

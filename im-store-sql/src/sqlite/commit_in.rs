@@ -21,8 +21,8 @@ impl SqliteStore {
     /// waits for it.
     ///
     /// The commit must append an entry. Nothing is shown to anybody before the transaction
-    /// commits; after it, call [`notice`](Self::notice) so that those who are connected get it at
-    /// once, or they get it with the next sweep.
+    /// commits; after it, tell the node (`Node::notice`), so that those who are connected get it
+    /// at once, not with the next sweep.
     ///
     /// # Errors
     /// As [`Store::commit`](im_core::port::Store::commit); the transaction is then to be rolled
@@ -32,10 +32,11 @@ impl SqliteStore {
         conn: &mut SqliteConnection,
         commit: &Commit,
     ) -> Result<Committed, Rejected> {
-        if appends(commit).next().is_none() {
+        let entries = appends(commit).count();
+        if entries == 0 {
             return Err(PortError::new(PortErrorKind::Internal).into());
         }
-        let mut work = Work::new(newest(conn).await?);
+        let mut work = Work::entries_first(newest(conn).await?, entries);
         if let Some(touched) = read_touched(conn, &commit.conv).await? {
             work.touched.insert(commit.conv.clone(), touched);
         }
@@ -55,8 +56,8 @@ impl SqliteStore {
         Ok(done)
     }
 
-    /// Looks for what other transactions have appended. Call it after a transaction with
-    /// [`commit_in`](Self::commit_in) has committed.
+    /// Looks for what other transactions have appended by [`commit_in`](Self::commit_in), so that
+    /// reads of this store show it. A node does this by itself.
     ///
     /// # Errors
     /// When the file can't be read.

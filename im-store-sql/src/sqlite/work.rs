@@ -1,6 +1,7 @@
 //! A batch under way: every commit decided against what the ones before it did.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use im_core::model::{Conversation, ConversationId, Entry, NewEntry, Seq, Stamp};
@@ -30,6 +31,8 @@ pub(super) struct Work {
     pub(super) rows: Vec<(i64, TailEntry)>,
     /// A stamp was given that no entry has: it must be kept otherwise.
     pub(super) stamp_without_entry: bool,
+    /// Stamps that were set aside for entries.
+    for_entries: Range<u64>,
 }
 
 impl Work {
@@ -40,7 +43,17 @@ impl Work {
         }
     }
 
-    pub(super) fn next_stamp(&mut self) -> Stamp {
+    /// Its first entries get the stamps right after `stamp`, whatever else it gives stamps to: so
+    /// the next `n` of the log is taken, and who counts on it sees that somebody else has written.
+    pub(super) fn entries_first(stamp: Stamp, entries: usize) -> Self {
+        let last = stamp.0 + entries as u64;
+        Self {
+            for_entries: stamp.0 + 1..last + 1,
+            ..Self::new(Stamp(last))
+        }
+    }
+
+    fn next_stamp(&mut self) -> Stamp {
         self.stamp = Stamp(self.stamp.0 + 1);
         self.stamp
     }
@@ -84,11 +97,14 @@ impl Work {
 
     /// Appends an entry to a conversation that was touched.
     pub(super) fn append(&mut self, conv: &ConversationId, new: &NewEntry) -> Option<Appended> {
-        let stamp = self.next_stamp();
+        let stamp = match self.for_entries.next() {
+            Some(stamp) => Stamp(stamp),
+            None => self.next_stamp(),
+        };
         let touched = self.touched.get_mut(conv)?;
         let seq = touched.conversation.head.next();
         touched.conversation.head = seq;
-        touched.stamp = stamp;
+        touched.stamp = touched.stamp.max(stamp);
         let entry = Arc::new(new.at(conv.clone(), seq));
         let row = TailEntry {
             n: stamp.0 as i64,

@@ -277,6 +277,7 @@ impl Shared {
         work: &mut Work,
         batch: &[Commit],
     ) -> Result<Answers, Broken> {
+        self.check_newest(writer).await?;
         self.load(writer, batch, work).await?;
         let mut answers = Vec::with_capacity(batch.len());
         for commit in batch {
@@ -298,6 +299,18 @@ impl Shared {
                 .await?;
         }
         Ok(answers)
+    }
+
+    /// Inside a transaction: has somebody else appended (`commit_in`)? A batch that appends finds
+    /// its next `n` taken; one that does not would give a stamp that somebody else's entry has.
+    async fn check_newest(&self, writer: &mut Writer) -> Result<(), Broken> {
+        let last: Option<i64> = sqlx::query_scalar("SELECT max(n) FROM entry")
+            .fetch_one(&mut writer.conn)
+            .await?;
+        if last.unwrap_or(0).unsigned_abs() > self.tail.lock().stamp.0 {
+            return Err(Broken::Overtaken);
+        }
+        Ok(())
     }
 
     /// The batch is committed: readers see it from here on.

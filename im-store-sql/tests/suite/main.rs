@@ -1,6 +1,9 @@
 //! The store's suite on SQLite files.
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+mod commit_in;
+mod host;
+
 use std::sync::Arc;
 
 use im_core::port::Store;
@@ -28,6 +31,16 @@ mod in_the_tail {
 /// Everything moves to the indexes almost at once, while it is read.
 mod in_the_indexes {
     im_testkit::store_suite!(super::fresh(3));
+}
+
+/// Every message comes in a transaction of the host program.
+mod in_the_hosts_transaction {
+    im_testkit::store_suite!(crate::host::HostStore::fresh(8_192));
+}
+
+/// The same, and everything moves to the indexes almost at once.
+mod in_the_hosts_transaction_and_the_indexes {
+    im_testkit::store_suite!(crate::host::HostStore::fresh(3));
 }
 
 #[tokio::test(flavor = "multi_thread")]

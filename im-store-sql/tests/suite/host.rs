@@ -1,0 +1,116 @@
+//! A store whose every message is written in a transaction of the host program.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use im_core::model::{ConversationId, Entry, Member, NodeId, Stamp, Timestamp, UserId};
+use im_core::port::{
+    Changed, Commit, Committed, LogQuery, MembershipPage, PortError, RecordKey, Rejected, Store,
+    View, Write,
+};
+use im_store_sql::{SqliteOptions, SqliteStore};
+use sqlx::Connection as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use tempfile::TempDir;
+
+/// A connection of the host program to the store's file.
+pub(crate) async fn connect(file: &Path) -> SqliteConnection {
+    let options = SqliteConnectOptions::new().filename(file);
+    SqliteConnection::connect_with(&options).await.unwrap()
+}
+
+/// A [`Store`] that commits what appends by [`SqliteStore::commit_in`], each in a transaction of
+/// its own, and everything else as usual.
+#[derive(Debug)]
+pub(crate) struct HostStore {
+    store: SqliteStore,
+    host: tokio::sync::Mutex<SqliteConnection>,
+}
+
+impl HostStore {
+    pub(crate) async fn fresh(merge_every: usize) -> (TempDir, Arc<dyn Store>) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("store.db");
+        let options = SqliteOptions {
+            merge_every,
+            ..SqliteOptions::default()
+        };
+        let store = SqliteStore::connect_with(file.to_str().unwrap(), options)
+            .await
+            .unwrap();
+        let host = tokio::sync::Mutex::new(connect(&file).await);
+        (dir, Arc::new(Self { store, host }))
+    }
+
+    async fn commit_one(&self, commit: &Commit) -> Result<Committed, Rejected> {
+        let mut host = self.host.lock().await;
+        let mut tx = host.begin_with("BEGIN IMMEDIATE").await.unwrap();
+        let answer = self.store.commit_in(&mut tx, commit).await;
+        match answer {
+            Ok(_) => tx.commit().await.unwrap(),
+            Err(_) => tx.rollback().await.unwrap(),
+        }
+        self.store.notice().await?;
+        answer
+    }
+}
+
+#[async_trait]
+impl Store for HostStore {
+    async fn commit(&self, batch: &[Commit]) -> Vec<Result<Committed, Rejected>> {
+        let mut answers = Vec::new();
+        for commit in batch {
+            let appends = |write: &Write| matches!(write, Write::Append(_));
+            if commit.writes.iter().any(appends) {
+                answers.push(self.commit_one(commit).await);
+            } else {
+                answers.extend(self.store.commit(std::slice::from_ref(commit)).await);
+            }
+        }
+        answers
+    }
+
+    async fn view(
+        &self,
+        conv: &ConversationId,
+        users: &[UserId],
+    ) -> Result<Option<View>, PortError> {
+        self.store.view(conv, users).await
+    }
+
+    async fn members(
+        &self,
+        conv: &ConversationId,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Vec<Member>, PortError> {
+        self.store.members(conv, after, limit).await
+    }
+
+    async fn log(&self, conv: &ConversationId, query: LogQuery) -> Result<Vec<Entry>, PortError> {
+        self.store.log(conv, query).await
+    }
+
+    async fn memberships(
+        &self,
+        user: &UserId,
+        since: Stamp,
+        limit: usize,
+        detail: bool,
+    ) -> Result<MembershipPage, PortError> {
+        self.store.memberships(user, since, limit, detail).await
+    }
+
+    async fn changed(&self, since: Stamp, limit: usize) -> Result<Changed, PortError> {
+        self.store.changed(since, limit).await
+    }
+
+    async fn record(&self, key: &RecordKey, now: Timestamp) -> Result<Option<String>, PortError> {
+        self.store.record(key, now).await
+    }
+
+    async fn enter(&self, node: &NodeId) -> Result<u64, PortError> {
+        self.store.enter(node).await
+    }
+}

@@ -57,7 +57,8 @@ async fn order(
     store.commit_in(&mut tx, &commit).await?;
     if keep {
         tx.commit().await?;
-        // Whoever is connected gets it now; without this, with the next sweep.
+        // The store shows it now. Where a node runs, `node.notice()` instead: whoever is connected
+        // gets it at once, and without that with the next sweep.
         store.notice().await?;
     } else {
         tx.rollback().await?;

@@ -13,7 +13,7 @@ use im_core::port::{
     Authenticator, Bus, Clock, CursorMove, Directory, Hooks, Identity, PortError, Registry, Store,
 };
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::appender::{Appender, start_lane};
@@ -72,6 +72,8 @@ pub(crate) struct Inner {
     pub(crate) store_ok: AtomicBool,
     pub(crate) draining: AtomicBool,
     pub(crate) lanes_stop: watch::Sender<bool>,
+    /// Wakes the sweep.
+    pub(crate) poke: Arc<Notify>,
     next_conn: AtomicU64,
     killed: AtomicBool,
     tasks: Mutex<JoinSet<()>>,
@@ -221,6 +223,7 @@ impl NodeBuilder {
             store_ok: AtomicBool::new(true),
             draining: AtomicBool::new(false),
             lanes_stop: watch::Sender::new(false),
+            poke: Arc::default(),
             next_conn: AtomicU64::new(1),
             killed: AtomicBool::new(false),
             tasks: Mutex::default(),
@@ -307,6 +310,12 @@ impl Node {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.inner.hub.len()
+    }
+
+    /// The store was written to beside this node (a transaction of the host program's): those who
+    /// are connected get it now, not with the next sweep. Returns at once.
+    pub fn notice(&self) {
+        self.inner.poke.notify_one();
     }
 
     /// Ends every task of the node at once, as a crash would: nothing is finished, nobody is told.

@@ -236,7 +236,7 @@ impl Inner {
     pub(crate) async fn start_router(self: &Arc<Self>, ttl: Duration) -> Result<(), PortError> {
         let subscription = self.bus.subscribe(&self.settings.node).await?;
         let stamp = self.store.changed(Stamp(0), 0).await?.stamp;
-        let poke = Arc::new(tokio::sync::Notify::new());
+        let poke = Arc::clone(&self.poke);
         self.spawn(listen(
             Arc::downgrade(self),
             subscription,

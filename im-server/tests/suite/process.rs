@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -92,6 +92,33 @@ impl Server {
             SECRET,
         ];
         Self::spawn(command(&arguments, &[]), "im-server listens on ")
+    }
+
+    /// Starts on a disk of its own of so many MiB, in memory, one of which a file `ballast` takes;
+    /// gives where that stands, too. `None` where the system lets nobody but root mount one.
+    pub(crate) fn on_small_disk(folder: &Path, mib: u32) -> Option<(Self, PathBuf)> {
+        // The disk is the process's own: it is gone with it, however it ends.
+        let mut unshare = Command::new("unshare");
+        let may = unshare.args(["-rm", "true"]).status();
+        if !may.is_ok_and(|status| status.success()) {
+            return None;
+        }
+        let script = format!(
+            "mount -t tmpfs -o size={mib}m none \"$1\" && cd \"$1\" && \
+             head -c 1048576 /dev/zero > ballast && shift && exec \"$@\""
+        );
+        let store = format!("sqlite://{}", folder.join("test.db").display());
+        let mut command = Command::new("unshare");
+        command.args(["-rm", "sh", "-c", &script, "sh"]).arg(folder);
+        command.arg(env!("CARGO_BIN_EXE_im-server"));
+        command.args(["--listen", "127.0.0.1:0", "--store", &store]);
+        command.args(["--jwt-secret", SECRET, "--sends-per-s", "100000"]);
+        let server = Self::spawn(command, "im-server listens on ");
+        // Its disk as seen from outside.
+        let root = PathBuf::from(format!("/proc/{}/root", server.child.id()));
+        let inside = folder.strip_prefix("/").unwrap();
+        let ballast = root.join(inside).join("ballast");
+        Some((server, ballast))
     }
 
     /// Starts a demo.

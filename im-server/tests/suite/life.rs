@@ -10,14 +10,14 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use crate::http;
 use crate::process::{SECRET, Server, token};
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// The drain of the servers here.
 const DRAIN_MS: u64 = 2_000;
 /// What an exit may take beyond its drain: a busy machine, and the last goodbyes.
 const GRACE: Duration = Duration::from_secs(5);
 
-async fn connect(server: &Server, token: &str, device: &str) -> Socket {
+pub(crate) async fn connect(server: &Server, token: &str, device: &str) -> Socket {
     let url = format!("ws://{}/v1/ws", server.address);
     let (mut socket, _) = connect_async(url).await.unwrap();
     say(
@@ -30,12 +30,12 @@ async fn connect(server: &Server, token: &str, device: &str) -> Socket {
     socket
 }
 
-async fn say(socket: &mut Socket, frame: &str) {
+pub(crate) async fn say(socket: &mut Socket, frame: &str) {
     socket.send(Message::text(frame)).await.unwrap();
 }
 
 /// The next frame; of a close its code.
-async fn hear(socket: &mut Socket) -> String {
+pub(crate) async fn hear(socket: &mut Socket) -> String {
     loop {
         let next = tokio::time::timeout(Duration::from_secs(30), socket.next())
             .await

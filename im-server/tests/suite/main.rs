@@ -6,6 +6,7 @@ mod browser;
 mod disk;
 mod http;
 mod life;
+mod memory;
 mod page;
 mod process;
 mod start;

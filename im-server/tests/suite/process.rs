@@ -187,6 +187,15 @@ impl Server {
             .collect()
     }
 
+    /// The memory that the process holds, in KiB.
+    pub(crate) fn memory_kib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1));
+        kib.unwrap().parse().unwrap()
+    }
+
     pub(crate) fn get(&self, path: &str) -> http::Answer {
         http::get(self.address, path)
     }

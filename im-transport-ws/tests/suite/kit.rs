@@ -90,6 +90,14 @@ impl Kit {
         peer
     }
 
+    /// The same whose system takes almost nothing for it while it does not read.
+    pub(crate) async fn narrow(&self, user: &str, device: &str) -> Peer {
+        let mut peer = Peer::connect_narrow(self.address).await;
+        peer.say(&hello(user, device)).await;
+        peer.get("welcome").await;
+        peer
+    }
+
     /// Makes a token good for so long.
     pub(crate) fn token(&self, token: &str, of: &str, ttl_ms: i64) {
         let now = SystemTime::now()

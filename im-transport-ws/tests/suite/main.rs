@@ -12,4 +12,6 @@ mod limits;
 mod peer;
 mod sending;
 mod signs;
+mod slow;
+mod store;
 mod tokens;

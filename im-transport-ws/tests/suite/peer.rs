@@ -6,7 +6,7 @@ use std::time::Duration;
 use im_core::frame::{Codec, decode_client, decode_server, encode_client};
 use im_core::model::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// Longer than any answer takes on a busy machine.
@@ -43,7 +43,19 @@ pub(crate) struct Peer {
 impl Peer {
     /// Upgrades with these header lines more; else the HTTP status.
     pub(crate) async fn connect(address: SocketAddr, more: &str) -> Result<Self, u16> {
-        let mut stream = TcpStream::connect(address).await.unwrap();
+        Self::upgrade(TcpStream::connect(address).await.unwrap(), more).await
+    }
+
+    /// The same with a system that takes almost nothing for a client that does not read.
+    pub(crate) async fn connect_narrow(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4_096).unwrap();
+        let stream = socket.connect(address).await.unwrap();
+        Self::upgrade(stream, "").await.unwrap()
+    }
+
+    async fn upgrade(mut stream: TcpStream, more: &str) -> Result<Self, u16> {
+        stream.set_nodelay(true).unwrap();
         let request = format!(
             "GET /v1/ws HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
              sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{more}\r\n"
@@ -131,7 +143,9 @@ impl Peer {
             len => u64::from(len),
         };
         let mut payload = vec![0; len as usize];
-        self.stream.read_exact(&mut payload).await.unwrap();
+        if self.stream.read_exact(&mut payload).await.is_err() {
+            return Heard::Gone;
+        }
         match head[0] & 0x0f {
             8 => Heard::Close(u16::from_be_bytes([payload[0], payload[1]])),
             9 => {

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod call;
+mod caught;
 mod groups;
 mod messages;
 mod params;

@@ -14,6 +14,7 @@ use im_core::port::{
 };
 use im_core::rule::{Action, ActorView, authorize, check_body};
 
+use super::caught::caught;
 use crate::appender::{busy, failure, port_failure};
 use crate::node::Inner;
 use parking_lot::Mutex;
@@ -293,15 +294,19 @@ impl Inner {
             return Ok(None);
         };
         let deadline = self.settings.hook_deadline;
-        let verdict = tokio::time::timeout(deadline, hooks.before_send(user, conv, draft)).await;
-        match verdict {
-            Ok(Verdict::Accept) => Ok(None),
-            Ok(Verdict::Rewrite(body)) if body.kind() == draft.body.kind() => Ok(Some(body)),
-            Ok(Verdict::Rewrite(_)) => {
+        let verdict = caught(hooks.before_send(user, conv, draft));
+        match tokio::time::timeout(deadline, verdict).await {
+            Ok(Some(Verdict::Accept)) => Ok(None),
+            Ok(Some(Verdict::Rewrite(body))) if body.kind() == draft.body.kind() => Ok(Some(body)),
+            Ok(Some(Verdict::Rewrite(_))) => {
                 tracing::error!("a hook may not change the kind of a body");
                 Err(Failure::new(ErrorCode::Rejected, "refused"))
             }
-            Ok(Verdict::Reject(why)) => Err(Failure::new(ErrorCode::Rejected, why)),
+            Ok(Some(Verdict::Reject(why))) => Err(Failure::new(ErrorCode::Rejected, why)),
+            Ok(None) => {
+                tracing::error!("a hook panicked");
+                Err(Failure::new(ErrorCode::Internal, "an internal error"))
+            }
             Err(_) => Err(Failure::retry(
                 ErrorCode::Unavailable,
                 "a hook took too long",

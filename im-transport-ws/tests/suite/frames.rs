@@ -70,6 +70,23 @@ async fn a_message_in_parts_is_one_frame_also_with_a_ping_in_between() {
 }
 
 #[tokio::test]
+async fn a_frame_that_comes_byte_by_byte_is_the_frame() {
+    let kit = Kit::start().await;
+    let mut peer = kit.peer("ana", "d").await;
+    let frame = message("c1", r#"{"user":"ben"}"#, "bit by bit");
+    let mut bytes = vec![TEXT, 0x80 | frame.len() as u8, 1, 2, 3, 4];
+    let masked = frame.bytes().zip([1, 2, 3, 4].into_iter().cycle());
+    bytes.extend(masked.map(|(byte, mask)| byte ^ mask));
+    assert!(frame.len() < 126);
+    for byte in bytes {
+        peer.bytes(&[byte]).await;
+        tokio::task::yield_now().await;
+    }
+    let entry = peer.get("entry").await;
+    assert_eq!(text(entry.get("body").unwrap(), "text"), "bit by bit");
+}
+
+#[tokio::test]
 async fn a_misshapen_frame_names_its_field_and_the_fifth_closes() {
     let kit = Kit::start().await;
     let mut peer = kit.peer("ana", "d").await;

@@ -9,7 +9,8 @@ use tokio::net::TcpStream;
 use crate::kit::Kit;
 use crate::peer::text;
 
-async fn ask(
+/// Sends a request; its status and body.
+pub(crate) async fn ask(
     address: SocketAddr,
     verb: &str,
     path: &str,

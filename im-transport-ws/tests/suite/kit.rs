@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use im_core::model::{Timestamp, UserId};
 use im_core::port::{Identity, Store};
-use im_node::{Node, Settings};
+use im_node::{Node, NodeBuilder, Settings};
 use im_testkit::memory::{FaultyStore, MemoryDirectory, MemoryStore, TokenTable};
 use im_transport_ws::{Transport, serve_at_most};
 use tokio::net::TcpListener;
@@ -36,11 +36,28 @@ impl Kit {
 
     /// With other settings.
     pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
-        Self::serving(change, 1_000, |transport| transport).await
+        Self::built(change, |builder| builder).await
+    }
+
+    /// With other settings, and other ports of the node.
+    pub(crate) async fn built(
+        change: impl FnOnce(&mut Settings),
+        build: impl FnOnce(NodeBuilder) -> NodeBuilder,
+    ) -> Self {
+        Self::make(change, build, 1_000, |transport| transport).await
     }
 
     pub(crate) async fn serving(
         change: impl FnOnce(&mut Settings),
+        connections_max: usize,
+        transport: impl FnOnce(Transport) -> Transport,
+    ) -> Self {
+        Self::make(change, |builder| builder, connections_max, transport).await
+    }
+
+    async fn make(
+        change: impl FnOnce(&mut Settings),
+        build: impl FnOnce(NodeBuilder) -> NodeBuilder,
         connections_max: usize,
         transport: impl FnOnce(Transport) -> Transport,
     ) -> Self {
@@ -61,7 +78,7 @@ impl Kit {
         let builder = builder
             .settings(settings)
             .directory(Arc::clone(&directory) as _);
-        let node = builder.start().await.unwrap();
+        let node = build(builder).start().await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = transport(Transport::new(node.clone())).router();

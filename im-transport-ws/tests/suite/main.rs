@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod changes;
 mod delivery;
+mod doors;
 mod frames;
 mod groups;
 mod handshake;
+mod hooks;
 mod http;
 mod kit;
 mod limits;
@@ -14,4 +17,5 @@ mod sending;
 mod signs;
 mod slow;
 mod store;
+mod strangers;
 mod tokens;

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use im_node::Settings;
 
 use crate::kit::Kit;
-use crate::peer::{Peer, int, message, text};
+use crate::peer::{Peer, int, text};
 
 const BEN: &str = r#"{"user":"ben"}"#;
+/// Somebody who is not connected.
+const EVE: &str = r#"{"user":"eve"}"#;
 /// More than the buffers of a connection hold, in messages of [`LARGE`] bytes.
 const MANY: i64 = 350;
 const LARGE: usize = 15_000;
@@ -17,12 +19,12 @@ fn large(settings: &mut Settings) {
     settings.limits.window = 4_096;
 }
 
-/// Sends so many large messages to ben and waits until they are stored; gives the conversation.
-async fn pour(from: &mut Peer, count: i64) -> String {
+/// Sends so many large messages and waits until they are stored; gives the conversation.
+async fn pour(from: &mut Peer, to: &str, count: i64) -> String {
     let words = "x".repeat(LARGE);
     let mut conv = String::new();
     for at in 0..count {
-        let sent = from.send(&format!("c{at}"), BEN, &words).await;
+        let sent = from.send(&format!("c{at}"), to, &words).await;
         conv = text(&sent, "conv");
         let seq = int(&sent, "seq");
         let ack = format!(r#"{{"t":"ack","conv":"{conv}","seq":{seq}}}"#);
@@ -50,7 +52,7 @@ async fn a_client_that_does_not_read_gets_its_window_then_behind_and_holds_nobod
             quick.say(&ack).await;
         }
     };
-    let (conv, ()) = tokio::join!(pour(&mut ana, MANY), reads);
+    let (conv, ()) = tokio::join!(pour(&mut ana, BEN, MANY), reads);
     // What was held for it is the window, and the word that there is more.
     for seq in 1..=16 {
         assert_eq!(int(&slow.get("entry").await, "seq"), seq);
@@ -81,7 +83,7 @@ async fn a_client_that_takes_nothing_for_two_heartbeats_is_closed_though_it_spea
     .await;
     let mut slow = kit.narrow("ben", "slow").await;
     let mut ana = kit.peer("ana", "d").await;
-    pour(&mut ana, MANY).await;
+    pour(&mut ana, BEN, MANY).await;
     let start = Instant::now();
     while kit.node.connections() > 1 {
         assert!(
@@ -110,13 +112,7 @@ async fn receipts_for_a_client_that_does_not_read_are_merged() {
     for at in 0..READS {
         conv = text(&ana.send(&format!("r{at}"), BEN, "x").await, "conv");
     }
-    let words = "x".repeat(LARGE);
-    for at in 0..MANY {
-        let cm_id = format!("c{at}");
-        ana.say(&message(&cm_id, r#"{"user":"cara"}"#, &words))
-            .await;
-        ana.get("sent").await;
-    }
+    pour(&mut ana, EVE, MANY).await;
     for seq in 1..=READS {
         ben.say(&format!(r#"{{"t":"read","conv":"{conv}","seq":{seq}}}"#))
             .await;
@@ -132,4 +128,58 @@ async fn receipts_for_a_client_that_does_not_read_are_merged() {
     }
     assert_eq!(receipts, 1, "of {READS}");
     slow.is_quiet("receipt").await;
+}
+
+#[tokio::test]
+async fn who_asks_and_does_not_read_is_soon_not_read_either_and_others_are() {
+    /// Far more than the buffers between two programs hold.
+    const BYTES_MAX: usize = 64 << 20;
+    let kit = Kit::start().await;
+    let mut slow = kit.narrow("ben", "slow").await;
+    let mut ana = kit.peer("ana", "d").await;
+    let ping = format!(r#"{{"t":"ping","id":"{}"}}"#, "x".repeat(64));
+    let mut written = 0;
+    loop {
+        let say = tokio::time::timeout(Duration::from_secs(1), slow.say(&ping));
+        if say.await.is_err() {
+            break;
+        }
+        written += ping.len();
+        assert!(written < BYTES_MAX, "everything is read and kept");
+        if written % (1 << 20) < ping.len() {
+            ana.say(r#"{"t":"ping"}"#).await;
+            ana.get("pong").await;
+        }
+    }
+    ana.send("c1", BEN, "x").await;
+}
+
+#[tokio::test]
+async fn signs_for_a_client_that_does_not_read_are_dropped() {
+    let kit = Kit::with(large).await;
+    let mut ana = kit.peer("ana", "d").await;
+    let mut slow = kit.narrow("ana", "slow").await;
+    let mut convs = Vec::new();
+    let mut others = Vec::new();
+    for user in ["ben", "cara", "dora"] {
+        let to = format!(r#"{{"user":"{user}"}}"#);
+        convs.push(text(&ana.send("c", &to, "x").await, "conv"));
+        others.push(kit.peer(user, "d").await);
+    }
+    pour(&mut ana, EVE, MANY).await;
+    for (conv, other) in convs.iter().zip(&mut others) {
+        other
+            .say(&format!(r#"{{"t":"typing","conv":"{conv}"}}"#))
+            .await;
+        // The one that reads gets it.
+        assert_eq!(text(&ana.get("typing").await, "conv"), *conv);
+    }
+    ana.send("last", EVE, "last").await;
+    loop {
+        let frame = slow.next().await;
+        assert_ne!(text(&frame, "t"), "typing");
+        if text(&frame, "cm_id") == "last" {
+            break;
+        }
+    }
 }

@@ -58,9 +58,10 @@ impl Inner {
         let seq = seq.min(head);
         let Some(info) = &state.info else { return };
         let (kind, count) = (info.kind, info.member_count);
-        let Some(member) = state.members.get_mut(&local.id) else {
+        let Some(place) = state.places.get_mut(&local.id) else {
             return;
         };
+        let member = &mut place.member;
         let moved = if is_read {
             member.read < seq
         } else {

@@ -165,7 +165,7 @@ impl Inner {
                     joined.push((users, seq));
                 }
                 RoomEvent::Left(user) => {
-                    state.members.remove(&user);
+                    state.places.remove(&user);
                     if let Some(local) = self.hub.get(&user) {
                         local.left(&room.conv, room.key);
                     }
@@ -173,7 +173,7 @@ impl Inner {
                 RoomEvent::Lost(users) => {
                     let head = state.machine.head().unwrap_or_default();
                     for user in &users {
-                        state.members.remove(user);
+                        state.places.remove(user);
                         if let Some(local) = self.hub.get(user) {
                             local.lost(room.known(&state), head);
                         }
@@ -327,6 +327,9 @@ impl Inner {
                 }
                 done = true;
                 if state.machine.get(&local.id).is_some() {
+                    if state.version() == Some(view.conversation.version) {
+                        state.place(member.clone());
+                    }
                     return;
                 }
                 if !state.learn(&view.conversation) {
@@ -413,7 +416,8 @@ pub(crate) fn enter(
     state
         .machine
         .handle_join(local.id.clone(), Arc::clone(local), after);
-    state.members.insert(local.id.clone(), member);
+    state.places.remove(&local.id);
+    state.place(member);
     local
         .rooms
         .lock()
@@ -427,7 +431,7 @@ pub(crate) fn enter(
 /// A user has no connection here any more.
 pub(crate) fn leave(room: &LiveRoom, state: &mut RoomState, local: &LocalUser) {
     state.machine.handle_part(&local.id);
-    state.members.remove(&local.id);
+    state.places.remove(&local.id);
     local.rooms.lock().remove(&room.conv);
 }
 

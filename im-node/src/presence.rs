@@ -93,7 +93,7 @@ impl Inner {
                 .info
                 .as_ref()
                 .map_or(u32::MAX, |info| info.member_count);
-            if count > TYPING_MEMBERS_MAX || !state.members.contains_key(&local.id) {
+            if count > TYPING_MEMBERS_MAX || !state.places.contains_key(&local.id) {
                 return;
             }
             let last = state.typing.get(&local.id);

@@ -35,8 +35,8 @@ pub(crate) struct RoomState {
     pub(crate) machine: Room<Arc<LocalUser>>,
     /// The conversation as of the head; `None` until it was read.
     pub(crate) info: Option<Conversation>,
-    /// The places of those who are here, as of `info.version`.
-    pub(crate) members: BTreeMap<UserId, Member>,
+    /// The places of those who are here.
+    pub(crate) places: BTreeMap<UserId, Place>,
     blocked: Option<(bool, Instant)>,
     /// When somebody's `typing` was passed on last.
     pub(crate) typing: BTreeMap<UserId, Instant>,
@@ -53,6 +53,15 @@ pub(crate) struct RoomState {
     pub(crate) checked: bool,
     /// The room has left the map: look it up again.
     pub(crate) closed: bool,
+}
+
+/// A member who is here.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Their cursors are those of now, whatever else is.
+    pub(crate) member: Member,
+    /// Role and mute are as of `info.version`: decisions may be made on them.
+    is_fresh: bool,
 }
 
 impl LiveRoom {
@@ -86,7 +95,9 @@ impl RoomState {
         if known < Some((conversation.epoch, conversation.version)) {
             // Entries that told of changes up to that version may still come, and are then taken
             // for known: what is cached of the members could miss them.
-            self.members.clear();
+            for place in self.places.values_mut() {
+                place.is_fresh = false;
+            }
             self.info = Some(conversation.clone());
         }
         true
@@ -105,18 +116,32 @@ impl RoomState {
         at: Timestamp,
     ) -> Option<(ActorView<'a>, Seq)> {
         let info = self.info.as_ref()?;
-        let member = self.members.get(user)?;
+        let place = self.places.get(user).filter(|place| place.is_fresh)?;
         let blocked = match info.kind {
             ConversationKind::Direct => self.blocked_known(now)?,
             _ => false,
         };
         let view = ActorView {
             kind: info.kind,
-            member: Some(member),
+            member: Some(&place.member),
             blocked,
             now: at,
         };
         Some((view, info.version))
+    }
+
+    /// A member is here, or was read anew.
+    pub(crate) fn place(&mut self, mut member: Member) {
+        if let Some(known) = self.places.get(&member.user) {
+            // The store hears of cursors later.
+            member.delivered = member.delivered.max(known.member.delivered);
+            member.read = member.read.max(known.member.read);
+        }
+        let place = Place {
+            member,
+            is_fresh: true,
+        };
+        self.places.insert(place.member.user.clone(), place);
     }
 
     /// Whether either side blocks the other, if it was read lately.
@@ -169,16 +194,16 @@ impl RoomState {
             }
         }
         for user in &event.users {
-            let Some(member) = self.members.get_mut(user) else {
+            let Some(place) = self.places.get_mut(user) else {
                 continue;
             };
-            member.version = seq;
+            place.member.version = seq;
             match event.op {
-                MemberEventOp::Role(role) => member.role = role,
-                MemberEventOp::Mute(until) => member.muted_until = until,
+                MemberEventOp::Role(role) => place.member.role = role,
+                MemberEventOp::Mute(until) => place.member.muted_until = until,
                 // Their row is read again when they join, or is not needed any more.
                 _ => {
-                    self.members.remove(user);
+                    self.places.remove(user);
                 }
             }
         }

@@ -356,10 +356,7 @@ impl Inner {
         let fresh = state.version() == Some(view.conversation.version);
         if fresh && state.machine.get(user).is_some() {
             for member in view.members.iter().filter(|member| member.user == *user) {
-                state
-                    .members
-                    .entry(user.clone())
-                    .or_insert_with(|| member.clone());
+                state.place(member.clone());
             }
         }
     }

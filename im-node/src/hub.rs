@@ -188,6 +188,22 @@ impl Hub {
         }
     }
 
+    /// Ends a user's connections, or those of one device: they may not be here any more.
+    pub(crate) fn revoke(
+        &self,
+        user: &UserId,
+        device: Option<&DeviceId>,
+        reconnect_ms: (u64, u64),
+    ) {
+        let Some(local) = self.get(user) else { return };
+        for link in local.links() {
+            let of = link.who().map(|(_, device)| device);
+            if device.is_none() || of == device {
+                link.bye(CloseCode::Banned, reconnect_ms);
+            }
+        }
+    }
+
     /// Every connection.
     pub(crate) fn links(&self) -> Vec<Arc<Link>> {
         self.maps.lock().links.values().cloned().collect()

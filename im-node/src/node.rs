@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use im_core::frame::{CloseCode, Codec};
-use im_core::model::{ConnectionId, ConversationId, UserId};
+use im_core::model::{ConnectionId, ConversationId, DeviceId, UserId};
 use im_core::port::{
     Authenticator, Bus, Clock, CursorMove, Directory, Hooks, Identity, PortError, Registry, Store,
 };
@@ -25,6 +25,7 @@ use crate::link::Link;
 use crate::local::{LocalBus, LocalRegistry};
 use crate::presence::Watchers;
 use crate::rooms::Rooms;
+use crate::router::BusMessage;
 use crate::service::HookLocks;
 use crate::settings::{Settings, SettingsError};
 
@@ -310,6 +311,18 @@ impl Node {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.inner.hub.len()
+    }
+
+    /// A user was banned, or one of their devices revoked: these connections end now, on every node
+    /// (`bye`, 4403). Whether they may come again is the [`Directory`]'s and the
+    /// [`Authenticator`]'s to say; tell those first.
+    pub fn revoke(&self, user: &UserId, device: Option<&DeviceId>) {
+        let inner = &self.inner;
+        inner.hub.revoke(user, device, inner.settings.reconnect_ms);
+        inner.publish(&Some(BusMessage::Revoked {
+            user: user.clone(),
+            device: device.cloned(),
+        }));
     }
 
     /// The store was written to beside this node (a transaction of the host program's): those who

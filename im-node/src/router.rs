@@ -69,6 +69,11 @@ pub(crate) enum BusMessage {
         device: DeviceId,
         conn: ConnectionId,
     },
+    /// A user's connections end, or those of one device.
+    Revoked {
+        user: UserId,
+        device: Option<DeviceId>,
+    },
     /// What was read of blocks in a direct conversation is out of date.
     Blocks { conv: ConversationId },
 }
@@ -316,6 +321,10 @@ impl Inner {
                 if node == self.settings.node.as_str() && epoch == lease {
                     self.hub.replaced_elsewhere(&user, &device, conn);
                 }
+            }
+            BusMessage::Revoked { user, device } => {
+                let reconnect_ms = self.settings.reconnect_ms;
+                self.hub.revoke(&user, device.as_ref(), reconnect_ms);
             }
             BusMessage::Blocks { conv } => {
                 if let Some(room) = self.rooms.get(&conv) {

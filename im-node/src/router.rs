@@ -8,7 +8,7 @@ use bytes::Bytes;
 use im_core::frame::ServerFrame;
 use im_core::model::{
     Body, CmId, ConnectionId, ConversationId, ConversationKind, DeviceId, Entry, Kind, Mentions,
-    MessageId, NewEntry, Role, Seq, Stamp, Timestamp, UserId,
+    MessageId, NewEntry, NodeId, Role, Seq, Stamp, Timestamp, UserId,
 };
 use im_core::port::{
     Changed, Commit, Incoming, NewConversation, PortError, PortErrorKind, Record, RecordKey,
@@ -40,7 +40,6 @@ const RESUBSCRIBE: Duration = Duration::from_secs(1);
 pub(crate) enum BusMessage {
     /// A conversation got entries, and maybe began with them.
     News {
-        from: String,
         conv: ConversationId,
         created: Option<Created>,
         entries: Vec<BusEntry>,
@@ -180,7 +179,8 @@ impl Inner {
         if self.bus.capability().alone {
             return;
         }
-        let payload = match rmp_serde::to_vec(message) {
+        // With its sender: many a bus gives a node its own words back.
+        let payload = match rmp_serde::to_vec(&(&self.settings.node, message)) {
             Ok(payload) if payload.len() <= self.bus.capability().payload_bytes_max => payload,
             // Too large to hint at: the sweep tells.
             Ok(_) => return,
@@ -200,7 +200,6 @@ impl Inner {
             return;
         }
         self.publish(&Some(BusMessage::News {
-            from: self.settings.node.as_str().to_owned(),
             conv: conv.clone(),
             created: news.created.as_ref().map(|made| Created {
                 kind: made.kind,
@@ -253,8 +252,9 @@ impl Inner {
     }
 
     fn on_bus(self: &Arc<Self>, payload: &[u8]) {
-        match rmp_serde::from_slice::<BusMessage>(payload) {
-            Ok(message) => self.on_message(message),
+        match rmp_serde::from_slice::<(NodeId, BusMessage)>(payload) {
+            Ok((from, _)) if from == self.settings.node => {}
+            Ok((_, message)) => self.on_message(message),
             // A newer node's, or poison; either way the store is the truth.
             Err(error) => {
                 metrics::counter!("im_bus_undecodable_total").increment(1);
@@ -265,12 +265,10 @@ impl Inner {
 
     fn on_message(self: &Arc<Self>, message: BusMessage) {
         match message {
-            BusMessage::News { from, .. } if from == self.settings.node.as_str() => {}
             BusMessage::News {
                 conv,
                 created,
                 entries,
-                ..
             } => {
                 let created = created.map(|made| NewConversation {
                     kind: made.kind,

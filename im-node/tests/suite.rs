@@ -4,3 +4,4 @@
 
 mod auth;
 mod local;
+mod nodes;

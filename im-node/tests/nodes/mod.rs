@@ -1,0 +1,4 @@
+//! Nodes that share a store, a bus and a registry, and connections to them without a socket.
+
+mod bus;
+mod kit;

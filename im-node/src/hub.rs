@@ -166,15 +166,18 @@ impl Hub {
         true
     }
 
-    /// Ends the connection of a device that connected again elsewhere.
-    pub(crate) fn replace(&self, user: &UserId, device: &DeviceId, by: Option<ConnectionId>) {
-        let Some(local) = self.get(user) else { return };
-        for link in local.links() {
-            let same = link.who().is_some_and(|(_, other)| other == device);
-            if same && Some(link.id) != by {
-                link.close(CloseCode::Replaced);
-            }
+    /// A connection is about to be let in: the device's earlier ones here end. False when a later
+    /// one of it is here: then this is the one that ends.
+    pub(crate) fn replace(&self, local: &LocalUser, device: &DeviceId, by: ConnectionId) -> bool {
+        let same = |link: &Arc<Link>| link.who().is_some_and(|(_, other)| other == device);
+        let links: Vec<_> = local.links().into_iter().filter(same).collect();
+        if links.iter().any(|link| link.id > by && !link.is_closing()) {
+            return false;
         }
+        for link in links.iter().filter(|link| link.id < by) {
+            link.close(CloseCode::Replaced);
+        }
+        true
     }
 
     /// A device connected on another node later than this connection of it here.

@@ -288,16 +288,19 @@ impl Link {
 
     /// Ends a connection that was not let in, with a `bye`.
     pub(crate) fn open_and_bye(&self, code: CloseCode) {
-        {
-            let mut out = self.out.lock();
-            // Nothing of what waits was promised to it, but for the refusal.
-            out.queue.retain(|item| match item {
-                Outgoing::Frame(frame) => matches!(**frame, ServerFrame::Err(_)),
-                _ => false,
-            });
-            out.open = true;
-        }
+        self.forget_waiting();
         self.bye(code, REFUSED_RECONNECT_MS);
+    }
+
+    /// Of a connection that is not let in: nothing of what waits was promised to it, but for a
+    /// refusal.
+    pub(crate) fn forget_waiting(&self) {
+        let mut out = self.out.lock();
+        out.queue.retain(|item| match item {
+            Outgoing::Frame(frame) => matches!(**frame, ServerFrame::Err(_)),
+            _ => false,
+        });
+        out.open = true;
     }
 
     /// Ends the connection, after what waits was written.

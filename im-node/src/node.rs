@@ -69,6 +69,8 @@ pub(crate) struct Inner {
     pub(crate) own_heads: Mutex<BTreeMap<ConversationId, im_core::model::Seq>>,
     /// The number of the lease; changes when it was lost and taken again.
     pub(crate) lease: AtomicU64,
+    /// The registry may not know of every connection.
+    pub(crate) unregistered: AtomicBool,
     /// Whether the last commit succeeded.
     pub(crate) store_ok: AtomicBool,
     pub(crate) draining: AtomicBool,
@@ -221,6 +223,7 @@ impl NodeBuilder {
             cursors: Mutex::default(),
             own_heads: Mutex::default(),
             lease: AtomicU64::new(lease.epoch),
+            unregistered: AtomicBool::new(false),
             store_ok: AtomicBool::new(true),
             draining: AtomicBool::new(false),
             lanes_stop: watch::Sender::new(false),

@@ -478,7 +478,11 @@ async fn renew(inner: std::sync::Weak<Inner>, every: Duration) {
         let node = &inner.settings.node;
         let epoch = inner.lease.load(Ordering::Acquire);
         match inner.registry.renew(node, epoch).await {
-            Ok(()) => {}
+            Ok(()) => {
+                if inner.unregistered.swap(false, Ordering::AcqRel) {
+                    inner.restore_routes();
+                }
+            }
             Err(error) if error.kind() == PortErrorKind::Fenced => inner.enter_again().await,
             Err(error) => tracing::warn!(%error, "the lease could not be renewed"),
         }
@@ -517,10 +521,7 @@ impl Inner {
             Ok(lease) => self.lease.store(lease.epoch, Ordering::Release),
             Err(error) => return tracing::warn!(%error, "no lease; trying again"),
         }
-        for link in self.hub.links() {
-            if let Some((user, device)) = link.who() {
-                self.register(user, device, link.id).await;
-            }
-        }
+        self.unregistered.store(false, Ordering::Release);
+        self.restore_routes();
     }
 }

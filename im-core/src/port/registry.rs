@@ -44,7 +44,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     /// A node lives.
     ///
     /// # Errors
-    /// `Fenced` when the lease is over: enter again and put every route again.
+    /// `Fenced` when the lease is over: enter again and [`restore`](Self::restore) every route.
     async fn renew(&self, node: &NodeId, epoch: u64) -> Result<(), PortError>;
 
     /// A node leaves: its lease and its routes are void at once.
@@ -56,6 +56,14 @@ pub trait Registry: Debug + Send + Sync + 'static {
     /// # Errors
     /// `Fenced` when the route's lease is over; nothing is displaced then.
     async fn put(&self, route: Route) -> Result<Option<Route>, PortError>;
+
+    /// A device that connected earlier still is: written anew after the lease was lost, or when it
+    /// is not known whether it was. A live route of the device on another node, or of a later
+    /// connection here, stays and is given: that connection came after this one.
+    ///
+    /// # Errors
+    /// `Fenced` as for [`put`](Self::put).
+    async fn restore(&self, route: Route) -> Result<Option<Route>, PortError>;
 
     /// A connection closed. A route that a later `put` replaced stays.
     async fn remove(&self, route: &Route) -> Result<(), PortError>;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use im_core::frame::{CloseCode, ErrorCode, Failure, Hello, ServerFrame, Welcome};
 use im_core::model::{ConnectionId, DeviceId, Stamp, UserId};
@@ -21,6 +22,8 @@ use crate::router::BusMessage;
 
 /// Conversations joined per read.
 const JOIN_PAGE: usize = 500;
+/// How long the registry may take to write a connection; a user's others wait for it.
+const REGISTRY_DEADLINE: Duration = Duration::from_secs(5);
 /// Reads of a user's list until it holds still; then the sweep does the rest.
 const JOIN_READS_MAX: u32 = 1_000;
 
@@ -48,6 +51,7 @@ impl Inner {
                 if code == CloseCode::Banned {
                     link.open_and_bye(code);
                 } else {
+                    link.forget_waiting();
                     link.close(code);
                 }
             }
@@ -87,14 +91,16 @@ impl Inner {
             self.join_all(&local, &mut gate).await?;
             self.show_presence(&identity.user, true);
         }
-        drop(gate);
         // Who has gone meanwhile replaces nobody: the device may have connected anew.
         if link.is_gone() {
             return Err(Refused::Close(CloseCode::GoingAway));
         }
-        self.hub
-            .replace(&identity.user, &hello.device, Some(link.id));
+        if !self.hub.replace(&local, &hello.device, link.id) {
+            return Err(Refused::Close(CloseCode::Replaced));
+        }
         self.register(&identity.user, &hello.device, link.id).await;
+        // Until here, so that the registry hears of a user's connections in their order.
+        drop(gate);
         let settings = &self.settings;
         let welcome = ServerFrame::Welcome(Welcome {
             user: identity.user,
@@ -200,21 +206,12 @@ impl Inner {
         Err(PortError::new(PortErrorKind::Unavailable))
     }
 
-    /// Writes a connection into the registry; the device's earlier connection ends.
-    pub(crate) async fn register(
-        self: &Arc<Self>,
-        user: &UserId,
-        device: &DeviceId,
-        conn: ConnectionId,
-    ) {
-        let route = Route {
-            user: user.clone(),
-            device: device.clone(),
-            node: self.settings.node.clone(),
-            epoch: self.lease.load(Ordering::Acquire),
-            conn,
-        };
-        match self.registry.put(route).await {
+    /// Writes a connection into the registry; the device's earlier connection ends. Called under
+    /// the user's gate.
+    async fn register(self: &Arc<Self>, user: &UserId, device: &DeviceId, conn: ConnectionId) {
+        let route = self.route(user, device, conn);
+        let put = tokio::time::timeout(REGISTRY_DEADLINE, self.registry.put(route));
+        match put.await.unwrap_or_else(|_| Err(late())) {
             Ok(Some(old)) if old.node != self.settings.node => {
                 let (user, device) = (user.clone(), device.clone());
                 self.publish(&Some(BusMessage::Replaced {
@@ -226,7 +223,54 @@ impl Inner {
                 }));
             }
             Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "a connection could not be registered"),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be registered; trying again");
+                self.unregistered.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    /// Writes every connection into the registry again. A device that connected elsewhere meanwhile
+    /// stays there: it is the connection here that ends. In a task of its own: meanwhile the lease
+    /// must be renewed.
+    pub(crate) fn restore_routes(self: &Arc<Self>) {
+        let inner = Arc::clone(self);
+        self.spawn(async move { inner.try_restore_routes().await });
+    }
+
+    async fn try_restore_routes(&self) {
+        for link in self.hub.links() {
+            let Some((user, device)) = link.who() else {
+                continue;
+            };
+            let Some(local) = self.hub.get(user) else {
+                continue;
+            };
+            let _gate = local.gate.lock().await;
+            if link.is_closing() {
+                continue;
+            }
+            let route = self.route(user, device, link.id);
+            let restored = tokio::time::timeout(REGISTRY_DEADLINE, self.registry.restore(route));
+            match restored.await.unwrap_or_else(|_| Err(late())) {
+                Ok(None) => {}
+                Ok(Some(_)) => link.close(CloseCode::Replaced),
+                Err(error) => {
+                    // The next renewal comes by again.
+                    self.unregistered.store(true, Ordering::Release);
+                    return tracing::warn!(%error, "connections are not registered");
+                }
+            }
+        }
+    }
+
+    fn route(&self, user: &UserId, device: &DeviceId, conn: ConnectionId) -> Route {
+        Route {
+            user: user.clone(),
+            device: device.clone(),
+            node: self.settings.node.clone(),
+            epoch: self.lease.load(Ordering::Acquire),
+            conn,
         }
     }
 
@@ -235,13 +279,7 @@ impl Inner {
         let Some((user, device)) = link.who() else {
             return;
         };
-        let route = Route {
-            user: user.clone(),
-            device: device.clone(),
-            node: self.settings.node.clone(),
-            epoch: self.lease.load(Ordering::Acquire),
-            conn: link.id,
-        };
+        let route = self.route(user, device, link.id);
         if let Some(local) = self.hub.get(user)
             && self.hub.detach(&local, link)
         {
@@ -264,6 +302,10 @@ impl Inner {
             self.rooms.close_if_empty(&room);
         }
     }
+}
+
+const fn late() -> PortError {
+    PortError::new(PortErrorKind::Unavailable)
 }
 
 enum Refused {

@@ -100,6 +100,24 @@ impl Registry for LocalRegistry {
         Ok(before.filter(|before| state.is_live(before, now)))
     }
 
+    async fn restore(&self, route: Route) -> Result<Option<Route>, PortError> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        if !state.holds(&route.node, route.epoch, now) {
+            return Err(fenced());
+        }
+        let there = state.routes.get(&route.user);
+        let there = there.and_then(|devices| devices.get(&route.device));
+        let is_later = |there: &&Route| there.node != route.node || there.conn > route.conn;
+        let later = there.filter(is_later).cloned();
+        if let Some(later) = later.filter(|later| state.is_live(later, now)) {
+            return Ok(Some(later));
+        }
+        let devices = state.routes.entry(route.user.clone()).or_default();
+        devices.insert(route.device.clone(), route);
+        Ok(None)
+    }
+
     async fn remove(&self, route: &Route) -> Result<(), PortError> {
         let mut state = self.state.lock();
         let Some(devices) = state.routes.get_mut(&route.user) else {

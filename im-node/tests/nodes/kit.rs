@@ -69,12 +69,17 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A connection that has said hello and not read the answer.
-    pub(crate) fn hello(node: &Node, user: &str, device: &str) -> Self {
-        let mut client = Self {
+    /// A connection that has said nothing.
+    pub(crate) fn silent(node: &Node) -> Self {
+        Self {
             connection: node.connect(Codec::Json, None),
             heard: std::collections::VecDeque::new(),
-        };
+        }
+    }
+
+    /// A connection that has said hello and not read the answer.
+    pub(crate) fn hello(node: &Node, user: &str, device: &str) -> Self {
+        let mut client = Self::silent(node);
         client.say(&format!(
             r#"{{"t":"hello","token":"{user}","device":"{device}"}}"#
         ));

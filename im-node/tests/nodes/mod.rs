@@ -1,4 +1,5 @@
 //! Nodes that share a store, a bus and a registry, and connections to them without a socket.
 
 mod bus;
+mod device;
 mod kit;

@@ -228,6 +228,45 @@ pub async fn a_device_displaces_its_earlier_route(registry: Shared) {
     assert_eq!(find(&registry, &["al"]).await, expected);
 }
 
+/// A connection that is written anew displaces none that came later, elsewhere or here.
+pub async fn what_is_restored_displaces_nothing_that_came_later(registry: Shared) {
+    let (n, m) = (
+        Live::enter(&registry, "n").await,
+        Live::enter(&registry, "m").await,
+    );
+    let restore = async |route: Route| registry.restore(route).await.expect("the lease holds");
+    assert_eq!(restore(n.route("al", "phone", 1)).await, None);
+    assert_eq!(find(&registry, &["al"]).await, [n.route("al", "phone", 1)]);
+    assert_eq!(restore(n.route("al", "phone", 1)).await, None, "again");
+    // A later connection here, and one that is earlier.
+    assert_eq!(restore(n.route("al", "phone", 5)).await, None);
+    let five = n.route("al", "phone", 5);
+    assert_eq!(restore(n.route("al", "phone", 1)).await, Some(five));
+    m.put("al", "phone", 2).await;
+    let two = m.route("al", "phone", 2);
+    assert_eq!(restore(n.route("al", "phone", 5)).await, Some(two.clone()));
+    assert_eq!(find(&registry, &["al"]).await, [two]);
+    assert_eq!(restore(n.route("al", "laptop", 6)).await, None);
+    assert_eq!(find(&registry, &["al"]).await.len(), 2);
+}
+
+/// A void route keeps nobody from being written anew, and a void lease writes nothing.
+pub async fn what_is_restored_counts_as_far_as_leases_hold(registry: Shared) {
+    let late = Live::enter(&registry, "late").await;
+    late.put("al", "phone", 9).await;
+    late.end().await;
+    let live = Live::enter(&registry, "live").await;
+    let restored = registry.restore(live.route("al", "phone", 1)).await;
+    assert_eq!(restored.expect("the lease holds"), None);
+    let refused = registry.restore(late.route("al", "phone", 9)).await;
+    assert_eq!(
+        refused.map_err(|error| error.kind()),
+        Err(PortErrorKind::Fenced)
+    );
+    let found = find(&registry, &["al"]).await;
+    assert_eq!(found, [live.route("al", "phone", 1)]);
+}
+
 /// A closed connection takes its own route away, never the one that replaced it.
 pub async fn a_closed_connection_removes_only_its_own_route(registry: Shared) {
     let (n, m) = (
@@ -337,6 +376,8 @@ macro_rules! registry_suite {
             many_users_are_found_at_once
             ids_that_look_alike_have_their_own_routes
             a_device_displaces_its_earlier_route
+            what_is_restored_displaces_nothing_that_came_later
+            what_is_restored_counts_as_far_as_leases_hold
             a_closed_connection_removes_only_its_own_route
             a_node_that_leaves_takes_its_routes
             late_writes_of_an_ended_lease_do_nothing

@@ -83,6 +83,10 @@ impl Registry for SimRegistry {
         self.around(self.local.put(route)).await
     }
 
+    async fn restore(&self, route: Route) -> Result<Option<Route>, PortError> {
+        self.around(self.local.restore(route)).await
+    }
+
     async fn remove(&self, route: &Route) -> Result<(), PortError> {
         self.around(self.local.remove(route)).await
     }

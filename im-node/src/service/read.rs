@@ -94,8 +94,10 @@ impl Inner {
                 "you are no longer a member",
             ));
         }
-        let mut entries = self.read_page(&pull, first, member.left_seq).await?;
+        // The log is read after the member was: what stands above the head of then may come after
+        // their removal.
         let last = member.left_seq.unwrap_or(conversation.head);
+        let mut entries = self.read_page(&pull, first, last).await?;
         let more = match pull.range {
             PullRange::After(after) => {
                 let end = entries.last().map_or(after, |entry| entry.seq);
@@ -119,7 +121,7 @@ impl Inner {
         &self,
         pull: &Pull,
         first: Seq,
-        left: Option<Seq>,
+        last: Seq,
     ) -> Result<Vec<Arc<Entry>>, Failure> {
         let (limit, bytes) = (pull.limit, self.settings.limits.page_bytes);
         let query = match pull.range {
@@ -128,13 +130,13 @@ impl Inner {
                 LogQuery::After { seq, limit, bytes }
             }
             PullRange::Before(before) => {
-                let seq = left.map_or(before, |left| before.min(left.next()));
+                let seq = before.min(last.next());
                 LogQuery::Before { seq, limit, bytes }
             }
         };
         let entries = self.store.log(&pull.conv, query).await;
         let entries = entries.map_err(|error| port_failure(&error))?;
-        let seen = |seq: Seq| seq >= first && left.is_none_or(|left| seq <= left);
+        let seen = |seq: Seq| seq >= first && seq <= last;
         Ok(entries
             .into_iter()
             .filter(|entry| seen(entry.seq))

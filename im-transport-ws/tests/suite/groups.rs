@@ -1,6 +1,10 @@
 //! Groups: who gets what, and the last that the removed get.
 
+use std::time::Duration;
+
 use im_core::model::Value;
+use im_core::port::MemberOp;
+use im_testkit::memory::Fault;
 
 use crate::kit::Kit;
 use crate::peer::{Peer, int, message, text};
@@ -84,6 +88,33 @@ async fn the_removal_is_the_last_that_the_removed_get_also_in_a_race() {
     while text(&ben.next().await, "kind") != "conv" {}
     let entry = ben.get("entry").await;
     assert_eq!(text(entry.get("body").unwrap(), "op"), "add");
+}
+
+#[tokio::test]
+async fn a_pull_that_was_under_way_at_the_removal_shows_nothing_after_it() {
+    // Each read of the store takes so long; the page is read after who may see it.
+    const SLOW: Duration = Duration::from_millis(400);
+    let kit = Kit::with(|settings| settings.sweep = Duration::from_secs(3_600)).await;
+    let mut ana = kit.peer("ana", "d").await;
+    let mut ben = kit.peer("ben", "d").await;
+    for (at, range) in [r#""after":0"#, r#""before":99"#].into_iter().enumerate() {
+        let conv = group(&mut ana, r#""ben""#).await;
+        let to = format!(r#"{{"conv":"{conv}"}}"#);
+        ana.send(&format!("c{at}"), &to, "before").await;
+        kit.store.set_reads(Some(Fault::Delay(SLOW)));
+        ben.say(&format!(r#"{{"t":"pull","id":1,"conv":"{conv}",{range}}}"#))
+            .await;
+        tokio::time::sleep(SLOW * 3 / 2).await;
+        kit.change_elsewhere(&conv, "ben", MemberOp::Remove).await;
+        kit.say_elsewhere(&conv, "ben must not see this").await;
+        let page = ben.get("page").await;
+        kit.store.set_reads(None);
+        let Some(Value::Array(entries)) = page.get("entries") else {
+            panic!("{page:?}")
+        };
+        let last = int(entries.last().unwrap(), "seq");
+        assert!((2..=3).contains(&last), "{range}: {page:?}");
+    }
 }
 
 #[tokio::test]

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use im_core::model::{Timestamp, UserId};
-use im_core::port::{Identity, Store};
+use im_core::model::{Body, ConversationId, Mentions, MessageId, NewEntry, Timestamp, UserId};
+use im_core::port::{Commit, Identity, MemberChange, MemberOp, Store, Write};
+use im_core::rule::{MemberEvent, MemberEventOp};
 use im_node::{Node, NodeBuilder, Settings};
 use im_testkit::memory::{FaultyStore, MemoryDirectory, MemoryStore, TokenTable};
 use im_transport_ws::{Transport, serve_at_most};
@@ -115,6 +116,41 @@ impl Kit {
         peer
     }
 
+    /// Writes a change of a member to the store beside the node, as another node does.
+    pub(crate) async fn change_elsewhere(&self, conv: &str, who: &str, op: MemberOp) {
+        let event = MemberEvent {
+            op: match op {
+                MemberOp::Add { .. } => MemberEventOp::Add,
+                MemberOp::Remove => MemberEventOp::Remove,
+                MemberOp::Role(role) => MemberEventOp::Role(role),
+                MemberOp::Mute(until) => MemberEventOp::Mute(until),
+            },
+            users: vec![user(who)],
+        };
+        let change = MemberChange {
+            user: user(who),
+            op,
+        };
+        let writes = vec![told(event.to_body()), Write::Member(change)];
+        self.commit_elsewhere(conv, writes).await;
+    }
+
+    /// Writes a text to the store beside the node.
+    pub(crate) async fn say_elsewhere(&self, conv: &str, words: &str) {
+        self.commit_elsewhere(conv, vec![told(Body::text(words))])
+            .await;
+    }
+
+    async fn commit_elsewhere(&self, conv: &str, writes: Vec<Write>) {
+        let commit = Commit {
+            conv: ConversationId::new(conv).unwrap(),
+            expect_version: None,
+            actor: None,
+            writes,
+        };
+        self.store.commit(&[commit]).await.remove(0).unwrap();
+    }
+
     /// Makes a token good for so long.
     pub(crate) fn token(&self, token: &str, of: &str, ttl_ms: i64) {
         let now = SystemTime::now()
@@ -129,6 +165,20 @@ impl Kit {
         };
         self.tokens.insert(token, identity);
     }
+}
+
+fn told(body: Body) -> Write {
+    Write::Append(NewEntry {
+        id: MessageId(7),
+        from: user("ana"),
+        at: Timestamp(1),
+        cm_id: None,
+        digest: 0,
+        body,
+        reply_to: None,
+        mentions: Mentions::None,
+        expires_at: None,
+    })
 }
 
 pub(crate) fn user(id: &str) -> UserId {

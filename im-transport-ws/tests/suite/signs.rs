@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use im_core::model::{ConversationId, Mentions, MessageId, NewEntry, Timestamp};
-use im_core::port::{Commit, MemberChange, MemberOp, Store as _, Write};
-use im_core::rule::{MemberEvent, MemberEventOp};
+use im_core::port::MemberOp;
 
-use crate::kit::{Kit, user};
+use crate::kit::Kit;
 use crate::peer::{Peer, int, text};
 
 const BEN: &str = r#"{"user":"ben"}"#;
@@ -98,37 +96,6 @@ async fn presence_is_told_to_those_who_talk_with_each_other_only() {
     assert_eq!(text(&ana.get("presence").await, "state"), "offline");
 }
 
-/// Another node muted dora, and this one hears of it first from the list of somebody who connects.
-async fn mute_elsewhere(kit: &Kit, conv: &str) {
-    let dora = user("dora");
-    let event = MemberEvent {
-        op: MemberEventOp::Mute(None),
-        users: vec![dora.clone()],
-    };
-    let entry = NewEntry {
-        id: MessageId(7),
-        from: user("ana"),
-        at: Timestamp(1),
-        cm_id: None,
-        digest: 0,
-        body: event.to_body(),
-        reply_to: None,
-        mentions: Mentions::None,
-        expires_at: None,
-    };
-    let change = MemberChange {
-        user: dora,
-        op: MemberOp::Mute(None),
-    };
-    let commit = Commit {
-        conv: ConversationId::new(conv).unwrap(),
-        expect_version: None,
-        actor: None,
-        writes: vec![Write::Append(entry), Write::Member(change)],
-    };
-    kit.store.commit(&[commit]).await.remove(0).unwrap();
-}
-
 #[tokio::test]
 async fn cursors_and_typing_count_also_when_the_members_are_known_to_have_changed() {
     let kit = Kit::with(|settings| settings.sweep = Duration::from_secs(3_600)).await;
@@ -139,7 +106,9 @@ async fn cursors_and_typing_count_also_when_the_members_are_known_to_have_change
     let to = format!(r#"{{"conv":"{conv}"}}"#);
     ana.send("c1", &to, "1").await;
     ben.get("entry").await;
-    mute_elsewhere(&kit, &conv).await;
+    // Another node did, and this one hears of it first from the list of somebody who connects.
+    kit.change_elsewhere(&conv, "dora", MemberOp::Mute(None))
+        .await;
     kit.peer("cara", "d").await;
     mark(&mut ben, "read", &conv, 2).await;
     let receipt = ana.get("receipt").await;

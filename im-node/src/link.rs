@@ -354,9 +354,10 @@ impl Link {
         }
     }
 
-    /// Whether every send that was read has its answer.
+    /// Whether everything that was read and wants an answer has it.
     pub(crate) fn is_answered(&self) -> bool {
         self.sends_in_flight.load(Ordering::Acquire) == 0
+            && self.requests_in_flight.load(Ordering::Acquire) == 0
     }
 
     /// Whether the end was decided.

@@ -14,7 +14,7 @@ use im_core::port::{
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::appender::{Appender, start_lane};
 use crate::clock::TokioClock;
@@ -135,6 +135,13 @@ impl Inner {
         }
     }
 
+    async fn give_up_lease(&self) {
+        let epoch = self.lease.load(Ordering::Acquire);
+        if let Err(error) = self.registry.leave(&self.settings.node, epoch).await {
+            tracing::warn!(%error, "could not leave the registry; the lease will end by itself");
+        }
+    }
+
     fn let_go(&self, leaving: &mut Vec<Arc<Link>>) {
         leaving.retain(|link| {
             let answered = link.is_answered();
@@ -236,13 +243,19 @@ impl NodeBuilder {
             .into_iter()
             .flat_map(|lane| start_lane(&inner, lane))
             .collect();
-        inner.start_router(lease.ttl).await?;
-        inner.spawn(tick(Arc::downgrade(&inner)));
-        inner.spawn(crate::cursors::run(Arc::downgrade(&inner)));
-        Ok(Node {
+        // From here on whatever ends the start ends the lanes.
+        let node = Node {
             inner,
-            lanes: Arc::new(Mutex::new(lanes)),
-        })
+            lanes: Arc::new(Lanes(Mutex::new(lanes))),
+        };
+        if let Err(error) = node.inner.start_router(lease.ttl).await {
+            node.inner.give_up_lease().await;
+            return Err(error.into());
+        }
+        node.inner.spawn(tick(Arc::downgrade(&node.inner)));
+        let cursors = crate::cursors::run(Arc::downgrade(&node.inner));
+        node.inner.spawn(cursors);
+        Ok(node)
     }
 }
 
@@ -251,7 +264,25 @@ impl NodeBuilder {
 #[derive(Debug, Clone)]
 pub struct Node {
     pub(crate) inner: Arc<Inner>,
-    lanes: Arc<Mutex<Vec<tokio::task::JoinHandle<()>>>>,
+    lanes: Arc<Lanes>,
+}
+
+/// The tasks of the lanes. They hold what the node is made of, so they end with its last handle.
+#[derive(Debug)]
+struct Lanes(Mutex<Vec<JoinHandle<()>>>);
+
+impl Lanes {
+    fn abort(&self) {
+        for lane in self.0.lock().drain(..) {
+            lane.abort();
+        }
+    }
+}
+
+impl Drop for Lanes {
+    fn drop(&mut self) {
+        self.abort();
+    }
 }
 
 impl Node {
@@ -340,9 +371,7 @@ impl Node {
         self.inner.draining.store(true, Ordering::Release);
         // What its connections still wanted to do when they are dropped, the dead don't.
         self.inner.killed.store(true, Ordering::Release);
-        for lane in self.lanes.lock().drain(..) {
-            lane.abort();
-        }
+        self.lanes.abort();
         self.inner.tasks.lock().abort_all();
     }
 
@@ -364,7 +393,7 @@ impl Node {
         let _ = tokio::time::timeout(inner.settings.drain / 4, gone).await;
         inner.flush_cursors(true);
         inner.lanes_stop.send_replace(true);
-        let lanes = std::mem::take(&mut *self.lanes.lock());
+        let lanes = std::mem::take(&mut *self.lanes.0.lock());
         let finish = async {
             for lane in lanes {
                 // A lane that panicked has nothing left to finish.
@@ -374,10 +403,7 @@ impl Node {
         if tokio::time::timeout(STOP_GRACE, finish).await.is_err() {
             tracing::warn!("the store did not finish in time; its senders will try again");
         }
-        let epoch = inner.lease.load(Ordering::Acquire);
-        if let Err(error) = inner.registry.leave(&inner.settings.node, epoch).await {
-            tracing::warn!(%error, "could not leave the registry; the lease will end by itself");
-        }
+        inner.give_up_lease().await;
         inner.tasks.lock().abort_all();
     }
 }

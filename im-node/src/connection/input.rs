@@ -198,14 +198,14 @@ impl Connection {
         };
         let answer = act(Arc::clone(&self.inner), caller, Arc::clone(&link));
         self.inner.spawn(async move {
-            let answer = answer.await;
-            link.requests_in_flight.fetch_sub(1, Ordering::AcqRel);
-            match answer {
+            match answer.await {
                 Ok(Some(frame)) => link.send(frame),
                 // It was answered already.
                 Ok(None) => {}
                 Err(failure) => link.refuse(re, Some(id), None, failure),
             }
+            // After the answer was queued: who sees none in flight may end the connection.
+            link.requests_in_flight.fetch_sub(1, Ordering::AcqRel);
         });
     }
 }

@@ -109,24 +109,30 @@ impl Client {
         }
     }
 
-    /// The next frame of that type; others are passed over.
-    pub(crate) async fn get(&mut self, t: &str) -> Value {
-        let get = async {
+    /// The next frame.
+    pub(crate) async fn next(&mut self) -> Value {
+        let next = async {
             loop {
                 match self.hear().await {
                     Output::Frame(bytes) => {
-                        let value = decode_server(Codec::Json, &bytes).unwrap().to_value();
-                        if text(&value, "t") == t {
-                            return value;
-                        }
+                        return decode_server(Codec::Json, &bytes).unwrap().to_value();
                     }
                     Output::Ping => {}
-                    Output::Close(code) => panic!("closed with {code:?} before {t}"),
+                    Output::Close(code) => panic!("closed with {code:?}"),
                 }
             }
         };
-        let got = tokio::time::timeout(DEADLINE, get).await;
-        got.unwrap_or_else(|_| panic!("no {t} came"))
+        tokio::time::timeout(DEADLINE, next).await.unwrap()
+    }
+
+    /// The next frame of that type; others are passed over.
+    pub(crate) async fn get(&mut self, t: &str) -> Value {
+        loop {
+            let frame = self.next().await;
+            if text(&frame, "t") == t {
+                return frame;
+            }
+        }
     }
 
     /// Nothing of that type comes.

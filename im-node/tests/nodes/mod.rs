@@ -3,3 +3,4 @@
 mod bus;
 mod device;
 mod kit;
+mod life;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::ask::SyncState;
 use super::conv::{Conv, PullState};
 use super::types::{InboxEvent, StartAt};
 use super::{Inbox, Ready, before};
@@ -12,20 +11,14 @@ use crate::model::{ConversationId, Entry, Epoch, Seq, Value};
 /// After so many final pages that do not reach the head that the server once named, the page is
 /// believed.
 const EMPTY_PAGES_MAX: u32 = 5;
-/// Conversations kept that the server pushed before it listed them; more are begun at once.
+/// Conversations kept that the server pushed before it listed them; of more only the list tells.
 const UNLISTED_MAX: usize = 1_024;
 
 impl Inbox {
     pub(super) fn on_entry(&mut self, entry: &Arc<Entry>) {
         let conv = &entry.conv;
-        if !self.convs.contains_key(conv) {
-            if self.waits_for_line(conv, entry.seq) {
-                return;
-            }
-            self.create_unlisted(conv, None, entry.seq);
-        }
         let Some(state) = self.convs.get_mut(conv) else {
-            return;
+            return self.on_unlisted(conv, entry.seq);
         };
         if state.epoch.is_none() {
             // Which life of the log it belongs to, only a page can tell.
@@ -45,10 +38,7 @@ impl Inbox {
 
     pub(super) fn on_behind(&mut self, conv: &ConversationId, last_seq: Seq, epoch: Epoch) {
         if !self.convs.contains_key(conv) {
-            if self.waits_for_line(conv, last_seq) {
-                return;
-            }
-            self.create_unlisted(conv, Some(epoch), last_seq);
+            return self.on_unlisted(conv, last_seq);
         }
         self.on_epoch(conv, epoch, None);
         if let Some(state) = self.convs.get_mut(conv) {
@@ -167,7 +157,7 @@ impl Inbox {
             self.on_line(&line, false);
         } else {
             // Nobody takes events: ask again when somebody does.
-            self.sync.again();
+            self.sync.once_more();
         }
     }
 
@@ -188,36 +178,15 @@ impl Inbox {
         self.ready.push_back(Ready::Event(event));
     }
 
-    /// While the list of conversations is on its way, one that it has not named yet is not begun:
-    /// where, and as what, the list says. It is only kept how far it is.
-    fn waits_for_line(&mut self, conv: &ConversationId, seq: Seq) -> bool {
-        let full = self.unlisted.len() >= UNLISTED_MAX && !self.unlisted.contains_key(conv);
-        if self.sync.state == SyncState::Done || full {
-            return false;
+    /// A conversation that no line has named yet is not begun: where, and as what, the list says.
+    /// It is only kept how far it is. One that the list does not name either, the user has left:
+    /// what came of it was the last that they could see.
+    fn on_unlisted(&mut self, conv: &ConversationId, seq: Seq) {
+        self.sync.again();
+        if self.unlisted.len() < UNLISTED_MAX || self.unlisted.contains_key(conv) {
+            let heard = self.unlisted.entry(conv.clone()).or_default();
+            *heard = seq.max(*heard);
         }
-        let heard = self.unlisted.entry(conv.clone()).or_default();
-        *heard = seq.max(*heard);
-        true
-    }
-
-    /// The list is complete: what it does not name, but the server pushed, is begun without.
-    pub(super) fn on_unlisted(&mut self) {
-        for (conv, seq) in std::mem::take(&mut self.unlisted) {
-            self.create_unlisted(&conv, None, seq);
-            if let Some(state) = self.convs.get_mut(&conv) {
-                state.head = state.head.max(seq);
-                state.owes_pull = true;
-            }
-            self.on_news(&conv);
-        }
-    }
-
-    fn create_unlisted(&mut self, conv: &ConversationId, epoch: Option<Epoch>, seq: Seq) {
-        let start = match self.config.start {
-            StartAt::First => Seq(0),
-            StartAt::Last => before(seq),
-        };
-        self.create(conv, epoch, start);
     }
 
     fn create(&mut self, conv: &ConversationId, epoch: Option<Epoch>, start: Seq) {

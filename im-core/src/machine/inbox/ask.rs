@@ -42,6 +42,8 @@ pub(super) struct Sync {
     /// conversation that it does not name is gone.
     pub(super) listing: u64,
     is_listing: bool,
+    /// A line was not taken that the answer on its way need not have.
+    missed: bool,
     fruitless: u32,
     /// [`InboxEvent::Synced`] has been told on this connection.
     told: bool,
@@ -51,14 +53,22 @@ impl Sync {
     /// On a new connection.
     pub(super) const fn start(&mut self) {
         self.told = false;
+        // A listing that got nowhere begins again: what was pushed meanwhile may be left by now.
+        self.is_listing &= self.since.is_some();
         self.begin();
     }
 
-    /// Once more on this connection.
+    /// Once more on this connection, unless it is on its way.
     pub(super) fn again(&mut self) {
         if self.state == SyncState::Done {
             self.begin();
         }
+    }
+
+    /// Once more on this connection, also when the answer that is on its way has come.
+    pub(super) fn once_more(&mut self) {
+        self.missed = true;
+        self.again();
     }
 
     pub(super) const fn timer(&self) -> Option<Instant> {
@@ -70,7 +80,13 @@ impl Sync {
 
     const fn begin(&mut self) {
         self.state = SyncState::Wanted;
+        self.missed = false;
         self.number += 1;
+    }
+
+    /// Whether what is over now was a listing.
+    const fn end_listing(&mut self) -> bool {
+        std::mem::replace(&mut self.is_listing, false)
     }
 
     const fn list(&mut self) {
@@ -154,8 +170,14 @@ impl Inbox {
         } else {
             self.sync.fruitless = 0;
             self.sync.state = SyncState::Done;
-            self.on_listed();
-            self.on_unlisted();
+            if self.sync.end_listing() {
+                self.on_listed();
+            }
+            if self.sync.missed {
+                self.sync.begin();
+            } else {
+                self.unlisted.clear();
+            }
         }
     }
 
@@ -310,9 +332,6 @@ impl Inbox {
 
     /// A listing is complete: what it did not name is gone.
     fn on_listed(&mut self) {
-        if !std::mem::take(&mut self.sync.is_listing) {
-            return;
-        }
         let listing = self.sync.listing;
         let gone = self
             .convs

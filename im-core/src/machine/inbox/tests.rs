@@ -4,6 +4,7 @@ use super::*;
 use crate::frame::{ConvLine, ErrFrame, ErrorCode, Failure, Page, Pull, RequestId, Synced};
 use crate::model::{
     Body, ConversationKind, DeviceId, Epoch, Mentions, MessageId, NewEntry, Timestamp, UserId,
+    Value,
 };
 
 fn conv() -> ConversationId {
@@ -42,14 +43,8 @@ fn welcome() -> Welcome {
 }
 
 /// An inbox that has synced: one conversation, its log at `last_seq`.
-fn synced(last_seq: u64) -> (Inbox, Instant) {
-    let now = crate::machine::test_start();
-    let mut inbox = Inbox::new(now, InboxConfig::default(), 1);
-    inbox.handle_connected(now, &welcome());
-    let Some(ClientFrame::Sync { id, since: None }) = inbox.poll_transmit() else {
-        panic!("a sync is asked first");
-    };
-    let line = ConvLine {
+fn line(last_seq: u64) -> ConvLine {
+    ConvLine {
         conv: conv(),
         kind: ConversationKind::Group,
         title: None,
@@ -60,10 +55,19 @@ fn synced(last_seq: u64) -> (Inbox, Instant) {
         unread: 0,
         last: None,
         left: false,
+    }
+}
+
+fn synced(last_seq: u64) -> (Inbox, Instant) {
+    let now = crate::machine::test_start();
+    let mut inbox = Inbox::new(now, InboxConfig::default(), 1);
+    inbox.handle_connected(now, &welcome());
+    let Some(ClientFrame::Sync { id, since: None }) = inbox.poll_transmit() else {
+        panic!("a sync is asked first");
     };
     let synced = Synced {
         id: Some(id),
-        convs: vec![line],
+        convs: vec![line(last_seq)],
         more: false,
         since: "t1".to_owned(),
         reset: false,
@@ -240,6 +244,55 @@ fn a_listing_that_does_not_name_a_conversation_ends_it() {
         [InboxEvent::Left { conv: conv() }, InboxEvent::Synced]
     );
     assert_eq!(inbox.since(), Some("t2"));
+}
+
+#[test]
+fn what_a_listing_does_not_name_was_left_and_is_not_begun() {
+    let now = crate::machine::test_start();
+    let mut inbox = Inbox::new(now, InboxConfig::default(), 1);
+    inbox.handle_connected(now, &welcome());
+    let Some(ClientFrame::Sync { id, .. }) = inbox.poll_transmit() else {
+        panic!("a sync is asked first");
+    };
+    push(&mut inbox, now, 2);
+    let empty = Synced {
+        id: Some(id),
+        convs: Vec::new(),
+        more: false,
+        since: "t1".to_owned(),
+        reset: false,
+    };
+    inbox.handle_frame(now, &ServerFrame::Synced(empty));
+    assert_eq!(events(&mut inbox), [InboxEvent::Synced]);
+    assert!(pulls(&mut inbox).is_empty() && inbox.cursors().next().is_none());
+}
+
+#[test]
+fn what_was_pushed_before_a_listing_was_cut_off_may_be_left_by_the_next() {
+    let now = crate::machine::test_start();
+    let mut inbox = Inbox::new(now, InboxConfig::default(), 1);
+    inbox.handle_connected(now, &welcome());
+    assert!(matches!(
+        inbox.poll_transmit(),
+        Some(ClientFrame::Sync { .. })
+    ));
+    let line = Value::object([("kind", Value::from("conv")), ("line", line(0).to_value())]);
+    inbox.handle_frame(now, &ServerFrame::Event(line));
+    push(&mut inbox, now, 1);
+    assert_eq!(events(&mut inbox).len(), 2);
+    inbox.handle_connected(now, &welcome());
+    let Some(ClientFrame::Sync { id, since: None }) = inbox.poll_transmit() else {
+        panic!("the listing begins again");
+    };
+    let empty = Synced {
+        id: Some(id),
+        convs: Vec::new(),
+        more: false,
+        since: "t1".to_owned(),
+        reset: false,
+    };
+    inbox.handle_frame(now, &ServerFrame::Synced(empty));
+    assert!(events(&mut inbox).contains(&InboxEvent::Left { conv: conv() }));
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub use error::{PortError, PortErrorKind};
 pub use hooks::{Hooks, Verdict};
 pub use registry::{Lease, Registry, Route};
 pub use store::{
-    Appended, Changed, ChangedConversation, Commit, Committed, CursorMove, FirstSeq, LogQuery,
-    MemberChange, MemberOp, MembershipLine, MembershipPage, NewConversation, Record, RecordKey,
-    Rejected, Store, View, Write,
+    Appended, Changed, ChangedConversation, Commit, Committed, CursorMove, Departed, FirstSeq,
+    LogQuery, MemberChange, MemberOp, MembershipLine, MembershipPage, NewConversation, Record,
+    RecordKey, Rejected, Store, View, Write,
 };

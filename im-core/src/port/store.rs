@@ -269,11 +269,25 @@ pub struct ChangedConversation {
     pub head: Seq,
 }
 
+/// Somebody who left a conversation, or was removed from it, and is no member of it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Departed {
+    /// Which.
+    pub conv: ConversationId,
+    /// Who.
+    pub user: UserId,
+    /// The last entry that they may see.
+    pub seq: Seq,
+}
+
 /// What changed since a stamp, over all users.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
     /// The conversations, each once.
     pub convs: Vec<ChangedConversation>,
+    /// Who left any of them between the stamp asked and this one: their own nodes may have to tell
+    /// them, and find them no more among the members.
+    pub left: Vec<Departed>,
     /// Where to go on from.
     pub stamp: Stamp,
     /// Whether there are more now.

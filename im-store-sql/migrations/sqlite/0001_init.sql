@@ -30,6 +30,8 @@ CREATE TABLE member (
     PRIMARY KEY (conv, user)
 ) WITHOUT ROWID;
 CREATE INDEX member_user ON member (user, conv);
+-- Who left lately: their nodes may have to tell them.
+CREATE INDEX member_left ON member (stamp) WHERE left_seq IS NOT NULL;
 
 -- The log of every conversation in the order of commit; nothing but appended to. What finds an
 -- entry by its place or by its cm_id is filled later, in sorted runs, by the merge.

@@ -9,7 +9,8 @@ use im_core::model::{
     Conversation, ConversationId, Entry, Family, Kind, Member, Seq, Stamp, Timestamp, UserId,
 };
 use im_core::port::{
-    Changed, ChangedConversation, MembershipLine, MembershipPage, PortError, RecordKey, View,
+    Changed, ChangedConversation, Departed, MembershipLine, MembershipPage, PortError, RecordKey,
+    View,
 };
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, Row};
@@ -341,6 +342,7 @@ impl Shared {
         if limit == 0 || since >= newest {
             return Ok(Changed {
                 convs: Vec::new(),
+                left: Vec::new(),
                 stamp: newest,
                 more: false,
             });
@@ -359,11 +361,34 @@ impl Shared {
         found.truncate(limit);
         let last = found.last().map_or(since, |(stamp, _)| *stamp);
         let convs = found.into_iter().map(|(_, changed)| changed).collect();
+        let stamp = if more { last } else { newest };
         Ok(Changed {
             convs,
-            stamp: if more { last } else { newest },
+            left: self.left_rows(since, stamp).await?,
+            stamp,
             more,
         })
+    }
+
+    /// Who left after one stamp, and up to another.
+    async fn left_rows(&self, since: Stamp, to: Stamp) -> Result<Vec<Departed>, PortError> {
+        let found = sqlx::query(
+            "SELECT c.id, m.user, m.left_seq FROM member m JOIN conversation c ON c.no = m.conv \
+             WHERE m.left_seq IS NOT NULL AND m.stamp > ? AND m.stamp <= ? ORDER BY m.stamp",
+        )
+        .bind(since.0 as i64)
+        .bind(to.0.min(i64::MAX as u64) as i64)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(port_error)?;
+        let left = found.iter().map(|row| {
+            Ok(Departed {
+                conv: rows::conv_id(row, 0)?,
+                user: rows::user(row, 1)?,
+                seq: rows::seq(row, 2)?,
+            })
+        });
+        left.collect()
     }
 
     fn known_ids(&self, since: Stamp) -> Vec<ConversationId> {

@@ -95,7 +95,7 @@ fn number(row: &SqliteRow, at: usize) -> Result<u64, PortError> {
     u64::try_from(value).map_err(|_| corrupt("a number is negative"))
 }
 
-fn seq(row: &SqliteRow, at: usize) -> Result<Seq, PortError> {
+pub(super) fn seq(row: &SqliteRow, at: usize) -> Result<Seq, PortError> {
     number(row, at).map(Seq)
 }
 

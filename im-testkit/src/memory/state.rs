@@ -6,7 +6,7 @@ use im_core::model::{
     CmId, Conversation, ConversationId, Entry, Family, Member, Seq, Stamp, Timestamp, UserId,
 };
 use im_core::port::{
-    Changed, ChangedConversation, MembershipLine, MembershipPage, Record, RecordKey, View,
+    Changed, ChangedConversation, Departed, MembershipLine, MembershipPage, Record, RecordKey, View,
 };
 
 /// Where counting *say* entries for `unread` ends.
@@ -115,6 +115,7 @@ impl State {
         if limit == 0 || since >= self.stamp {
             return Changed {
                 convs: Vec::new(),
+                left: Vec::new(),
                 stamp: self.stamp,
                 more: false,
             };
@@ -133,11 +134,29 @@ impl State {
             });
         }
         let more = found.next().is_some();
+        let stamp = if more { stamp } else { self.stamp };
         Changed {
             convs,
-            stamp: if more { stamp } else { self.stamp },
+            left: self.left(since, stamp),
+            stamp,
             more,
         }
+    }
+
+    /// Who left after one stamp, and up to another.
+    fn left(&self, since: Stamp, to: Stamp) -> Vec<Departed> {
+        let changed = self.changes.range(Stamp(since.0 + 1)..);
+        let logs = changed.filter_map(|(_, conv)| self.convs.get(conv));
+        let rows = logs.flat_map(|log| log.members.values().map(move |row| (log, row)));
+        rows.filter(|(_, row)| row.stamp > since && row.stamp <= to)
+            .filter_map(|(log, Row { member, .. })| {
+                Some(Departed {
+                    conv: log.conversation.id.clone(),
+                    user: member.user.clone(),
+                    seq: member.left_seq?,
+                })
+            })
+            .collect()
     }
 
     pub(super) fn record(&self, key: &RecordKey, now: Timestamp) -> Option<&Record> {

@@ -115,6 +115,7 @@ macro_rules! store_suite {
             what_no_list_shows_changes_no_list
             every_start_gets_its_own_number
             the_sweep_sees_what_changed_once
+            the_sweep_sees_who_left
             the_stamp_of_now_covers_what_was_before
             pages_of_the_sweep_join_without_a_seam
             a_stamp_that_was_never_given_shows

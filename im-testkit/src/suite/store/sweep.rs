@@ -1,6 +1,7 @@
 //! What changed, over all users; and stamps from elsewhere.
 
 use im_core::model::Stamp;
+use im_core::port::FirstSeq;
 
 use super::kit::*;
 
@@ -34,6 +35,37 @@ pub async fn the_sweep_sees_what_changed_once(store: Shared) {
     Change::to("b").title("t").tell("x").done(&store).await;
     Change::to("b").read("al", 3).done(&store).await;
     assert_eq!(changed(&store, since).await.0, [("b".to_owned(), 3)]);
+}
+
+/// The sweep also sees who left since, once, page by page, and nobody who came back.
+pub async fn the_sweep_sees_who_left(store: Shared) {
+    for id in ["a", "b", "c"] {
+        group(&store, id, &["al", "bo", "cy"]).await;
+    }
+    let since = now(&store).await;
+    let bo = remove(&store, "a", "bo").await;
+    remove(&store, "b", "bo").await;
+    add(&store, "b", "bo", FirstSeq::All).await;
+    let cy = remove(&store, "a", "cy").await;
+    let last = remove(&store, "c", "cy").await;
+    say(&store, "a", "al", "x").await;
+    let expected = [("a", "bo", bo), ("a", "cy", cy), ("c", "cy", last)];
+    for limit in [1, 2, 99] {
+        let (mut since, mut found) = (since, Vec::new());
+        for _ in 0..=expected.len() {
+            let page = store.changed(since, limit).await.unwrap();
+            let left = page.left.into_iter();
+            found.extend(left.map(|it| (it.conv.to_string(), it.user.to_string(), it.seq)));
+            since = page.stamp;
+            if !page.more {
+                break;
+            }
+        }
+        found.sort_unstable();
+        let expected = expected.map(|(conv, user, at)| (conv.to_owned(), user.to_owned(), at));
+        assert_eq!(found, expected, "limit {limit}");
+        assert!(store.changed(since, ALL).await.unwrap().left.is_empty());
+    }
 }
 
 /// With a limit of 0 there is only the stamp of now: nothing from before is seen after it.

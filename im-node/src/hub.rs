@@ -1,7 +1,8 @@
 //! Who is connected to this node.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use im_core::frame::{CloseCode, ServerFrame};
@@ -13,6 +14,9 @@ use crate::link::{Link, RoomRef};
 use crate::outgoing::OutEntry;
 use crate::rooms::LiveRoom;
 
+/// Of so many conversations it is kept that the user left.
+const PARTED_MAX: usize = 64;
+
 /// A user who is connected here, with every device.
 #[derive(Debug)]
 pub(crate) struct LocalUser {
@@ -20,8 +24,14 @@ pub(crate) struct LocalUser {
     links: Mutex<Vec<Arc<Link>>>,
     /// The rooms that hold this user.
     pub(crate) rooms: Mutex<BTreeMap<ConversationId, Arc<LiveRoom>>>,
+    /// What they know that they left, so that late news of it don't make them a member.
+    parted: Mutex<Parted>,
+    forgotten: AtomicBool,
     /// Greeting and parting of this user's connections happen one after the other.
     pub(crate) gate: tokio::sync::Mutex<Gate>,
+    /// The registry is written to by one of this user's connections after the other. Apart from the
+    /// gate, which is held while the store is read.
+    pub(crate) registering: tokio::sync::Mutex<()>,
 }
 
 /// What the gate guards.
@@ -37,8 +47,16 @@ impl LocalUser {
         self.links.lock().clone()
     }
 
-    pub(crate) fn is_gone(&self) -> bool {
-        self.links.lock().is_empty()
+    /// Whether a device is connected now.
+    pub(crate) fn is_online(&self) -> bool {
+        !self.links.lock().is_empty()
+    }
+
+    /// Whether nobody is connected as this user any more, nor will be: another connection makes
+    /// another `LocalUser`. One who has just lost the last connection is not forgotten yet: the
+    /// next one may come before, and finds everything joined.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.forgotten.load(Ordering::Acquire)
     }
 
     /// Pushes the next entries of a room to every device.
@@ -78,12 +96,41 @@ impl LocalUser {
         }
     }
 
-    /// The user left a conversation.
-    pub(crate) fn left(&self, conv: &ConversationId, key: u64) {
+    /// The user left a conversation, and was told so by the entry that a room brought.
+    pub(crate) fn left(&self, conv: &ConversationId, key: u64, head: Seq) {
         self.rooms.lock().remove(conv);
+        self.note_parted(conv, head);
         for link in self.links.lock().iter() {
             link.left(key);
         }
+    }
+}
+
+/// The conversations that a user left last, with a place from the leaving on.
+#[derive(Debug, Default)]
+struct Parted(VecDeque<(ConversationId, Seq)>);
+
+impl LocalUser {
+    /// Keeps that the user knows of their leaving.
+    pub(crate) fn note_parted(&self, conv: &ConversationId, seq: Seq) {
+        let mut parted = self.parted.lock();
+        parted.0.retain(|(other, _)| other != conv);
+        if parted.0.len() >= PARTED_MAX {
+            parted.0.pop_front();
+        }
+        parted.0.push_back((conv.clone(), seq));
+    }
+
+    /// They are a member again.
+    pub(crate) fn forget_parted(&self, conv: &ConversationId) {
+        self.parted.lock().0.retain(|(other, _)| other != conv);
+    }
+
+    /// A place from their leaving on, if they left lately and know it.
+    pub(crate) fn parted(&self, conv: &ConversationId) -> Option<Seq> {
+        let parted = self.parted.lock();
+        let found = parted.0.iter().find(|(other, _)| other == conv);
+        found.map(|(_, seq)| *seq)
     }
 }
 
@@ -136,7 +183,10 @@ impl Hub {
                 id: user.clone(),
                 links: Mutex::default(),
                 rooms: Mutex::default(),
+                parted: Mutex::default(),
+                forgotten: AtomicBool::new(false),
                 gate: tokio::sync::Mutex::default(),
+                registering: tokio::sync::Mutex::default(),
             })
         });
         local.links.lock().push(Arc::clone(link));
@@ -153,9 +203,10 @@ impl Hub {
     /// Forgets a user who has no connection. Called under the user's gate.
     pub(crate) fn forget(&self, local: &Arc<LocalUser>) -> bool {
         let mut maps = self.maps.lock();
-        if !local.is_gone() {
+        if local.is_online() {
             return false;
         }
+        local.forgotten.store(true, Ordering::Release);
         if maps
             .users
             .get(&local.id)

@@ -16,6 +16,7 @@ mod cursors;
 mod dispatch;
 mod hub;
 mod ids;
+mod joining;
 mod link;
 pub mod local;
 mod node;

@@ -287,20 +287,8 @@ impl Link {
     }
 
     /// Ends a connection that was not let in, with a `bye`.
-    pub(crate) fn open_and_bye(&self, code: CloseCode) {
-        self.forget_waiting();
+    pub(crate) fn refuse_entry(&self, code: CloseCode) {
         self.bye(code, REFUSED_RECONNECT_MS);
-    }
-
-    /// Of a connection that is not let in: nothing of what waits was promised to it, but for a
-    /// refusal.
-    pub(crate) fn forget_waiting(&self) {
-        let mut out = self.out.lock();
-        out.queue.retain(|item| match item {
-            Outgoing::Frame(frame) => matches!(**frame, ServerFrame::Err(_)),
-            _ => false,
-        });
-        out.open = true;
     }
 
     /// Ends the connection, after what waits was written.
@@ -323,6 +311,13 @@ impl Link {
         let mut out = self.out.lock();
         if out.close.is_some() || out.closed {
             return;
+        }
+        if !out.open {
+            // Nothing of what waits was promised to who was not welcomed, but for the refusal.
+            out.queue.retain(|item| match item {
+                Outgoing::Frame(frame) => matches!(**frame, ServerFrame::Err(_)),
+                _ => false,
+            });
         }
         if let Some(bye) = bye {
             out.queue

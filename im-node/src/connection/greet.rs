@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 
 use super::Stage;
 use crate::appender::port_failure;
-use crate::dispatch::{JOIN_TRIES_MAX, enter, leave};
 use crate::hub::{Gate, LocalUser};
+use crate::joining::{JOIN_TRIES_MAX, enter, leave};
 use crate::link::Link;
 use crate::node::Inner;
 use crate::router::BusMessage;
@@ -49,15 +49,14 @@ impl Inner {
             }
             Err(Refused::Close(code)) => {
                 if code == CloseCode::Banned {
-                    link.open_and_bye(code);
+                    link.refuse_entry(code);
                 } else {
-                    link.forget_waiting();
                     link.close(code);
                 }
             }
             Err(Refused::Fail(failure)) => {
                 link.refuse("hello", None, None, failure);
-                link.open_and_bye(CloseCode::GoingAway);
+                link.refuse_entry(CloseCode::GoingAway);
             }
         }
         // Its end may have come when nobody knew yet whose connection it was.
@@ -86,21 +85,17 @@ impl Inner {
             .store(identity.expires_at.0, Ordering::Relaxed);
         link.set_who(identity.user.clone(), hello.device.clone());
         let local = self.hub.attach(&identity.user, link);
+        // Before anything that may take long: of two greetings of a device, the later one wins.
+        self.replace(link, &local, &hello.device).await?;
         let mut gate = local.gate.lock().await;
         if !gate.joined {
             self.join_all(&local, &mut gate).await?;
             self.show_presence(&identity.user, true);
         }
-        // Who has gone meanwhile replaces nobody: the device may have connected anew.
+        drop(gate);
         if link.is_gone() {
             return Err(Refused::Close(CloseCode::GoingAway));
         }
-        if !self.hub.replace(&local, &hello.device, link.id) {
-            return Err(Refused::Close(CloseCode::Replaced));
-        }
-        self.register(&identity.user, &hello.device, link.id).await;
-        // Until here, so that the registry hears of a user's connections in their order.
-        drop(gate);
         let settings = &self.settings;
         let welcome = ServerFrame::Welcome(Welcome {
             user: identity.user,
@@ -168,7 +163,8 @@ impl Inner {
         for _ in 0..JOIN_TRIES_MAX {
             let mut stale = false;
             let room = self.open_room(&conv, |room, state| {
-                if !member.is_in() {
+                if let Some(left) = member.left_seq {
+                    local.note_parted(&conv, left);
                     if state
                         .version()
                         .is_none_or(|known| known <= conversation.version)
@@ -206,8 +202,25 @@ impl Inner {
         Err(PortError::new(PortErrorKind::Unavailable))
     }
 
-    /// Writes a connection into the registry; the device's earlier connection ends. Called under
-    /// the user's gate.
+    /// The device's earlier connections end, here and elsewhere.
+    async fn replace(
+        self: &Arc<Self>,
+        link: &Link,
+        local: &LocalUser,
+        device: &DeviceId,
+    ) -> Result<(), Refused> {
+        // The registry hears of a user's connections in their order.
+        let _turn = local.registering.lock().await;
+        // Who has gone meanwhile replaces nobody: the device may have connected anew.
+        if link.is_gone() || !self.hub.replace(local, device, link.id) {
+            return Err(Refused::Close(CloseCode::Replaced));
+        }
+        self.register(&local.id, device, link.id).await;
+        Ok(())
+    }
+
+    /// Writes a connection into the registry; the device's earlier connection ends. Called in its
+    /// turn.
     async fn register(self: &Arc<Self>, user: &UserId, device: &DeviceId, conn: ConnectionId) {
         let route = self.route(user, device, conn);
         let put = tokio::time::timeout(REGISTRY_DEADLINE, self.registry.put(route));
@@ -246,7 +259,7 @@ impl Inner {
             let Some(local) = self.hub.get(user) else {
                 continue;
             };
-            let _gate = local.gate.lock().await;
+            let _turn = local.registering.lock().await;
             if link.is_closing() {
                 continue;
             }

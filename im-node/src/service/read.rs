@@ -18,6 +18,15 @@ use crate::node::Inner;
 /// Conversations in one `synced`.
 const SYNC_LIMIT: usize = 100;
 
+/// A page as it was read.
+struct Read {
+    page: Page,
+    /// Where the log ended for the user then.
+    last: Seq,
+    /// They were a member then.
+    is_in: bool,
+}
+
 impl Inner {
     /// Answers a connection's pull.
     pub(crate) async fn pull_for(
@@ -27,7 +36,11 @@ impl Inner {
         pull: Pull,
     ) -> Result<(), Failure> {
         let range = pull.range;
-        let (mut page, last) = self.pull_to(user, pull).await?;
+        let Read {
+            mut page,
+            last,
+            is_in,
+        } = self.pull_to(user, pull).await?;
         let (PullRange::After(after), false) = (range, page.more) else {
             link.send(ServerFrame::Page(page));
             return Ok(());
@@ -37,32 +50,30 @@ impl Inner {
             .entries
             .last()
             .map_or_else(|| after.min(last), |entry| entry.seq);
-        match self.rooms.get(&page.conv) {
-            None => link.send(ServerFrame::Page(page)),
-            Some(room) => {
-                // Under the room's lock nothing is pushed between this look and the page, so the
-                // next entry pushed is the one after it.
-                let state = room.state.lock();
-                if state.machine.head().is_some_and(|head| head > end)
-                    && state.machine.get(user).is_some()
-                {
-                    page.more = true;
-                } else {
-                    link.caught_up(room.key, end);
-                }
-                link.send(ServerFrame::Page(page));
-            }
+        // What came after the page was read has not been pushed to a connection that is behind.
+        let room = self.rooms.get(&page.conv);
+        let state = room.as_ref().map(|room| room.state.lock());
+        let head = state.as_ref().and_then(|state| state.machine.head());
+        let parted = self
+            .hub
+            .get(user)
+            .and_then(|local| local.parted(&page.conv));
+        page.more = is_in && head.max(parted) > Some(end);
+        if let (Some(room), false) = (&room, page.more) {
+            // Under the room's lock nothing is pushed between this look and the page, so the next
+            // entry pushed is the one after it.
+            link.caught_up(room.key, end);
         }
+        link.send(ServerFrame::Page(page));
         Ok(())
     }
 
     /// A page of a log, as far as the user may see it.
     pub(crate) async fn pull(&self, user: &UserId, pull: Pull) -> Result<Page, Failure> {
-        Ok(self.pull_to(user, pull).await?.0)
+        Ok(self.pull_to(user, pull).await?.page)
     }
 
-    /// A page, and where the log ended for the user when it was read.
-    async fn pull_to(&self, user: &UserId, pull: Pull) -> Result<(Page, Seq), Failure> {
+    async fn pull_to(&self, user: &UserId, pull: Pull) -> Result<Read, Failure> {
         let users = [user.clone()];
         let view = self.view(&pull.conv, &users).await?;
         let Some(View {
@@ -114,7 +125,11 @@ impl Inner {
             entries,
             more,
         };
-        Ok((page, last))
+        Ok(Read {
+            page,
+            last,
+            is_in: member.left_seq.is_none(),
+        })
     }
 
     async fn read_page(

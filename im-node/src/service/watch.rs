@@ -45,7 +45,7 @@ impl Inner {
     }
 
     async fn online(&self, users: &[UserId]) -> Result<Vec<UserId>, Failure> {
-        let here = |user: &&UserId| self.hub.get(user).is_some_and(|local| !local.is_gone());
+        let here = |user: &&UserId| self.hub.get(user).is_some_and(|local| local.is_online());
         let mut online: Vec<UserId> = users.iter().filter(here).cloned().collect();
         let routes = self
             .registry

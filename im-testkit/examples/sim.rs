@@ -1,7 +1,8 @@
 //! Whole clusters under faults, each from one seed: `scripts/sim` runs this.
 //!
-//! `--seeds N` runs seeds 1 to N, `--seed S` one of them with its trace, `--planted` the bugs put
-//! in on purpose, each of which must be caught.
+//! `--seeds N` runs seeds 1 to N, `--seed S` one of them with its trace (of one that fails, the
+//! whole trace of the smallest plan that still does), `--planted` the bugs put in on purpose, each
+//! of which must be caught.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -51,7 +52,7 @@ fn seeds(count: u64) -> bool {
                     let report = run(&plan, &Options::default());
                     if report.violation.is_some() {
                         failed.store(true, Ordering::Relaxed);
-                        explain(&plan, report);
+                        explain(&plan, report, TRACE_LINES);
                     } else if seed.is_multiple_of(PROGRESS_EVERY) {
                         println!("{seed} of {count}");
                     }
@@ -69,30 +70,30 @@ fn seeds(count: u64) -> bool {
 fn one(seed: u64) -> bool {
     let plan = Plan::draw(seed);
     let report = run(&plan, &Options::default());
-    for line in &report.trace {
-        println!("{line}");
-    }
-    println!(
-        "seed {seed}: {} lines, hash {:016x}",
-        report.lines, report.hash
-    );
+    let (lines, hash) = (report.lines, report.hash);
     let good = report.violation.is_none();
-    if !good {
-        explain(&plan, report);
+    if good {
+        for line in &report.trace {
+            println!("{line}");
+        }
+    } else {
+        explain(&plan, report, usize::MAX);
     }
+    println!("seed {seed}: {lines} lines, hash {hash:016x}");
     good
 }
 
 /// Prints what was broken, with the smallest plan that was found to break it.
-fn explain(plan: &Plan, report: Report) {
+fn explain(plan: &Plan, report: Report, most: usize) {
     let seed = plan.seed;
     let shrunk = shrink(plan, report, &Options::default(), SHRINK_RUNS);
     if let Some(Violation { invariant, what }) = &shrunk.report.violation {
         println!("seed {seed} breaks: {invariant}\n  {what}");
     }
-    let from = shrunk.report.trace.len().saturating_sub(TRACE_LINES);
-    println!("the last of the shrunk run's trace:");
-    for line in &shrunk.report.trace[from..] {
+    let telling = |line: &&String| !line.ends_with(" ping") && !line.ends_with(" pong");
+    let lines: Vec<_> = shrunk.report.trace.iter().filter(telling).collect();
+    println!("the last of the shrunk run's trace, without heartbeats:");
+    for line in &lines[lines.len().saturating_sub(most)..] {
         println!("  {line}");
     }
     println!(

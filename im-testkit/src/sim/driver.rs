@@ -14,8 +14,9 @@ use super::oracle::Report;
 use super::plan::Op;
 use super::world::World;
 
-/// How long everything may take to heal.
-const HEAL_MAX: Duration = Duration::from_secs(120);
+/// How long everything may take to heal: an outbox waits 300 s and a jitter before it tries again
+/// what was refused to one who is muted.
+const HEAL_MAX: Duration = Duration::from_secs(480);
 /// How often it is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long all stays well once it is.

@@ -6,6 +6,9 @@ use im_testkit::sim::{Options, Plan, Planted, run};
 
 /// Seeds of the test; `scripts/sim N` runs more.
 const SEEDS: u64 = 100;
+/// Seeds that broke a promise once: people who leave while their node has not heard that they came,
+/// pages read while somebody is removed, greetings that the store holds up.
+const ONCE_BROKEN: [u64; 14] = [104, 105, 171, 187, 399, 412, 416, 496, 802, 861, 1_143, 80];
 /// Seeds within which a planted bug must be caught.
 const PLANTED_SEEDS_MAX: u64 = 60;
 
@@ -16,10 +19,11 @@ fn every_promise_holds_in_every_seed_and_all_heals() {
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed > SEEDS {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let again = || ONCE_BROKEN.get((at - SEEDS - 1) as usize).copied();
+                    let Some(seed) = (if at > SEEDS { again() } else { Some(at) }) else {
                         return;
-                    }
+                    };
                     let report = run(&Plan::draw(seed), &Options::default());
                     assert_eq!(report.violation, None, "--seed {seed}");
                 }

@@ -130,12 +130,13 @@ impl Oracle {
                 window,
             },
             invariants: vec![
-                Box::<one_entry::OneEntry>::default(),
-                Box::<stored_once::StoredOnce>::default(),
+                // What says most plainly what is wrong comes first.
                 Box::<sent_stays::SentStays>::default(),
+                Box::<stored_once::StoredOnce>::default(),
+                Box::<removed::Removed>::default(),
+                Box::<one_entry::OneEntry>::default(),
                 Box::<handed_in_order::HandedInOrder>::default(),
                 Box::<pushed_in_order::PushedInOrder>::default(),
-                Box::<removed::Removed>::default(),
                 Box::<stored_as_sent::StoredAsSent>::default(),
                 Box::<bounded::Bounded>::default(),
                 Box::<authors::Authors>::default(),

@@ -65,7 +65,7 @@ impl Invariant for OneEntry {
         "one place is one entry"
     }
 
-    fn observe(&mut self, _: &Seen, event: &Event<'_>) -> Result<(), String> {
+    fn observe(&mut self, seen: &Seen, event: &Event<'_>) -> Result<(), String> {
         match event {
             Event::Stored(entry) => self.see(entry, "the store"),
             Event::Down { wire, frame } => {
@@ -93,6 +93,13 @@ impl Invariant for OneEntry {
                 client,
                 event: OutboxEvent::Sent { conv, seq, id, .. },
             } => self.see_id((conv.clone(), *seq), *id, &format!("client {client}")),
+            Event::Healed { .. } => {
+                let absent = |(conv, seq): &&Place| seen.truth.entry(conv, *seq).is_none();
+                match self.known.keys().find(absent) {
+                    Some((conv, seq)) => Err(format!("{conv} {seq} was seen and is not stored")),
+                    None => Ok(()),
+                }
+            }
             _ => Ok(()),
         }
     }

@@ -110,16 +110,26 @@ impl PushedInOrder {
             return Ok(());
         };
         let flows = &mut self.wires.entry(wire).or_default().flows;
-        if let Some(Flow::Behind(last) | Flow::Next(last)) = flows.get(&line.conv) {
+        let last = match flows.get(&line.conv) {
+            Some(Flow::Behind(last)) => Some(*last),
+            // The last that came may be the leaving itself, in a page.
+            Some(Flow::Next(next)) => Some(Seq(next.0.saturating_sub(1))),
+            Some(Flow::By(_) | Flow::Gone) | None => None,
+        };
+        if let Some(last) = last {
             let log = seen.truth.log(&line.conv);
-            if !log.is_some_and(|log| log.left_after(user, *last)) {
+            if !log.is_some_and(|log| log.left_after(user, last)) {
                 let conv = &line.conv;
                 return Err(format!(
                     "wire {wire} of {user} was told of {conv} as if it were new"
                 ));
             }
         }
-        let next = Flow::Next(line.last_seq.next());
+        let next = if line.left {
+            Flow::Gone
+        } else {
+            Flow::Next(line.last_seq.next())
+        };
         flows.insert(line.conv.clone(), next);
         Ok(())
     }

@@ -48,7 +48,8 @@ impl StoredAsSent {
             .or_else(|| after.filter(|(_, (place, _))| *place <= seq));
         if let Some((_, (place, other))) = wrong {
             return Err(format!(
-                "wire {wire} sent {other} and {cm_id} to {conv} in another order than {place}, {seq}"
+                "wire {wire} sent {other} and {cm_id} to {conv} in another order than \
+                 {place}, {seq}"
             ));
         }
         stored.insert(at, (seq, cm_id.clone()));

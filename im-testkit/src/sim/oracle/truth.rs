@@ -142,6 +142,12 @@ impl Log {
         self.spans(user).iter().any(seen)
     }
 
+    /// Whether what was before that place is hidden from a user who joined there, though they may
+    /// have been a member before: a re-join starts anew.
+    pub(crate) fn begins_at(&self, user: &UserId, seq: Seq) -> bool {
+        self.hides && self.spans(user).iter().any(|(from, _)| *from == seq)
+    }
+
     /// Whether that entry is the last of a user's, until they come back.
     pub(crate) fn ends_at(&self, user: &UserId, seq: Seq) -> bool {
         self.spans(user).iter().any(|(_, to)| *to == Some(seq))

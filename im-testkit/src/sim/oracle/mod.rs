@@ -162,7 +162,8 @@ impl Oracle {
     /// Looks for new entries in the store; gives a line for each.
     pub(crate) fn refresh(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
-        for entry in self.seen.truth.refresh() {
+        for entry in self.seen.truth.news() {
+            self.seen.truth.push(&entry);
             lines.push(stored_line(&entry));
             self.check(&Event::Stored(&entry));
         }

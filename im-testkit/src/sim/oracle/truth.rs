@@ -65,8 +65,8 @@ impl Truth {
         page.map_or_else(Vec::new, |page| page.lines)
     }
 
-    /// Reads what is new in the store.
-    pub(crate) fn refresh(&mut self) -> Vec<Arc<Entry>> {
+    /// Reads what is new in the store, to be [pushed](Self::push) one by one.
+    pub(crate) fn news(&mut self) -> Vec<Arc<Entry>> {
         let mut news = Vec::new();
         let changed = self.memory.changed(self.stamp, ALL).now_or_never();
         let Some(Ok(changed)) = changed else {
@@ -87,15 +87,16 @@ impl Truth {
                 let log = self.begin(&conv);
                 self.logs.insert(conv.clone(), log);
             }
-            if let Some(log) = self.logs.get_mut(&conv) {
-                for entry in entries {
-                    let entry = Arc::new(entry);
-                    log.push(&entry);
-                    news.push(entry);
-                }
-            }
+            news.extend(entries.into_iter().map(Arc::new));
         }
         news
+    }
+
+    /// Follows the next entry of a log.
+    pub(crate) fn push(&mut self, entry: &Arc<Entry>) {
+        if let Some(log) = self.logs.get_mut(&entry.conv) {
+            log.push(entry);
+        }
     }
 
     fn begin(&self, conv: &ConversationId) -> Log {

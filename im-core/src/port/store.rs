@@ -32,8 +32,9 @@ pub enum Write {
     /// Makes the conversation with its first members, unless it exists: then nothing.
     Create(NewConversation),
     /// Appends an entry at head + 1. A `cm_id` that the sender used here before makes the whole
-    /// commit a duplicate that writes nothing ([`Appended::dup`]), or, with another digest,
-    /// rejects it with [`Rejected::CmIdReused`]; both before `expect_version` is looked at.
+    /// commit a duplicate that writes nothing ([`Appended::dup`]). With another digest, or beside
+    /// a `cm_id` that was not used, it is another commit under a used id, and rejected with
+    /// [`Rejected::CmIdReused`]. Both before `expect_version` is looked at.
     Append(NewEntry),
     /// Changes a member.
     Member(MemberChange),
@@ -151,7 +152,8 @@ pub struct Record {
 /// What a commit did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
-    /// Its entries' places, in the order of its [`Write::Append`]s.
+    /// Its entries' places, in the order of its [`Write::Append`]s; of a duplicate those of its
+    /// entries with a `cm_id` (the others are not found again).
     pub appended: Vec<Appended>,
     /// The conversation's version now.
     pub version: Seq,

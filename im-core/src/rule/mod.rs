@@ -2,6 +2,7 @@
 
 mod authorize;
 mod body;
+pub mod commit;
 mod member_event;
 
 pub use authorize::{Action, ActorView, authorize};

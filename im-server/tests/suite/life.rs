@@ -236,3 +236,107 @@ async fn no_log_line_holds_a_token_the_secret_or_what_was_said() {
         assert_eq!(line, None, "{secret} is in the log");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_free_file_newcomers_wait_and_those_who_are_here_go_on() {
+    /// What the server itself has open leaves room for some connections, not for all.
+    const FILES: u32 = 72;
+    const NEWCOMERS: usize = 100;
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::with_files(folder.path(), FILES);
+    let mut here = connect(&server, &token("ana"), "d1").await;
+    let mut newcomers = Vec::new();
+    for _ in 0..NEWCOMERS {
+        newcomers.push(std::net::TcpStream::connect(server.address).unwrap());
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let late = connect_async(format!("ws://{}/v1/ws", server.address));
+    let late = tokio::time::timeout(Duration::from_millis(500), late).await;
+    assert!(late.is_err(), "there is a file for everybody");
+    for at in 0..20 {
+        say(&mut here, &send_frame(&format!("c{at}"), "ben", "hi")).await;
+        while !hear(&mut here).await.contains("\"sent\"") {}
+    }
+    drop(newcomers);
+    let mut late = connect(&server, &token("ben"), "d1").await;
+    say(&mut late, &send_frame("c1", "ana", "hi")).await;
+    while !hear(&mut late).await.contains("\"sent\"") {}
+    let counted = server.get("/metrics").body;
+    let errors = counted
+        .lines()
+        .find_map(|line| line.strip_prefix("im_accept_errors_total "));
+    assert!(errors.is_some_and(|count| count != "0"), "{counted}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_is_cut_off_loses_nothing_that_was_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ana, ben) = (token("ana"), token("ben"));
+    let server = Server::start(folder.path(), &["--drain-ms", "5000"], &[]);
+    let mut socket = connect(&server, &ana, "d1").await;
+    for at in 0..50 {
+        say(&mut socket, &send_frame(&format!("c{at}"), "ben", "x")).await;
+    }
+    server.signal(libc::SIGTERM);
+    let mut sent = Vec::new();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(300) {
+        let heard = tokio::time::timeout(Duration::from_millis(100), hear(&mut socket)).await;
+        let Ok(Ok(frame)) = heard.map(|frame| serde_json::from_str::<serde_json::Value>(&frame))
+        else {
+            continue;
+        };
+        if frame["t"] == "sent" {
+            sent.push(frame["cm_id"].to_string());
+        }
+    }
+    assert!(!sent.is_empty(), "nothing was answered before the end");
+    drop(server); // SIGKILL, long before the drain was to end
+    let server = Server::start(folder.path(), &[], &[]);
+    let bearer = format!("Bearer {ben}");
+    let headers = [("authorization", bearer.as_str())];
+    let list = http::request(server.address, "GET", "/v1/sync", &headers, "");
+    let list: serde_json::Value = serde_json::from_str(&list.body).unwrap();
+    let conv = list["convs"][0]["conv"].as_str().unwrap();
+    let path = format!("/v1/conversations/{conv}/entries?after=0&limit=200");
+    let log = http::request(server.address, "GET", &path, &headers, "").body;
+    for cm_id in sent {
+        assert_eq!(log.matches(cm_id.as_str()).count(), 1, "{cm_id} in {log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_was_stopped_for_a_while_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--heartbeat-ms", "500"];
+    let server = Server::start(folder.path(), &arguments, &[]);
+    let mut ana = connect(&server, &token("ana"), "d1").await;
+    say(&mut ana, &send_frame("c1", "ben", "before")).await;
+    while !hear(&mut ana).await.contains("\"sent\"") {}
+    server.signal(libc::SIGSTOP);
+    // Written into its socket while it sleeps, for longer than it lets anybody be silent.
+    say(&mut ana, &send_frame("c2", "ben", "meanwhile")).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    server.signal(libc::SIGCONT);
+    let mut again = connect(&server, &token("ana"), "d2").await;
+    for cm_id in ["c1", "c2", "c3"] {
+        say(&mut again, &send_frame(cm_id, "ben", "once")).await;
+    }
+    let mut seqs = Vec::new();
+    while seqs.len() < 3 {
+        let frame = hear(&mut again).await;
+        let value: serde_json::Value = serde_json::from_str(&frame).unwrap();
+        match value["t"].as_str() {
+            Some("sent") => seqs.push(value["seq"].as_u64().unwrap()),
+            Some("err") => {
+                // The words of the first tries were others: they are there.
+                assert_eq!(value["code"], "cm_id_reused");
+                let of = value["cm_id"].as_str().unwrap();
+                seqs.push(if of == "c1" { 1 } else { 2 });
+            }
+            _ => {}
+        }
+    }
+    seqs.sort_unstable();
+    assert_eq!(seqs, [1, 2, 3]);
+}

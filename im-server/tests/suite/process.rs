@@ -121,6 +121,17 @@ impl Server {
         Some((server, ballast))
     }
 
+    /// Starts with at most so many open files.
+    pub(crate) fn with_files(folder: &Path, files: u32) -> Self {
+        let script = format!("ulimit -n {files} && exec \"$@\"");
+        let store = format!("sqlite://{}", folder.join("test.db").display());
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_im-server")]);
+        command.args(["--listen", "127.0.0.1:0", "--store", &store]);
+        command.args(["--jwt-secret", SECRET]);
+        Self::spawn(command, "im-server listens on ")
+    }
+
     /// Starts a demo.
     pub(crate) fn demo() -> Self {
         let mut server = Self::spawn(

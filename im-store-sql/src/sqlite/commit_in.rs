@@ -2,6 +2,7 @@
 
 use im_core::model::{ConversationId, Seq, Stamp};
 use im_core::port::{Commit, Committed, PortError, PortErrorKind, Rejected, Write};
+use im_core::rule::commit::appends;
 use parking_lot::Mutex;
 use sqlx::sqlite::SqliteConnection;
 
@@ -10,7 +11,7 @@ use super::ops;
 use super::rows;
 use super::statement::own;
 use super::tail::Tail;
-use super::work::{Touched, Work, appends, sent_key};
+use super::work::{Touched, Work, sent_key};
 use super::writer::insert_alone;
 use crate::error::port_error;
 

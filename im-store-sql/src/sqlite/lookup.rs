@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use im_core::model::{CmId, ConversationId, UserId};
 use im_core::port::Commit;
+use im_core::rule::commit::appends;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, Row};
 
 use super::statement::{ROWS_MAX, own, places};
 use super::tail::Novelty;
-use super::work::{Touched, Work, appends, sent_key};
+use super::work::{Touched, Work, sent_key};
 use super::writer::{Broken, Writer};
 use super::{Shared, rows};
 

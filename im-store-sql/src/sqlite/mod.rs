@@ -5,13 +5,16 @@
 //! saves). What is not merged yet is kept in memory, and read back from the file at the start.
 
 mod commit_in;
+mod conversations;
 mod lock;
 mod log;
 mod lookup;
+mod members;
 mod merge;
 mod open;
 mod ops;
 mod read;
+mod records;
 mod rows;
 mod statement;
 mod tail;

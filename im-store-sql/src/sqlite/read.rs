@@ -15,9 +15,8 @@ use im_core::port::{
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, Row};
 
-use super::ops::read_record;
 use super::statement::{own, places};
-use super::{Shared, rows, sql};
+use super::{Shared, records, rows, sql};
 use crate::error::port_error;
 
 /// Where counting for `unread` ends.
@@ -452,6 +451,6 @@ impl Shared {
         key: &RecordKey,
         now: Timestamp,
     ) -> Result<Option<String>, PortError> {
-        read_record(&self.readers, key, now).await
+        records::read(&self.readers, key, now).await
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use im_core::model::{Conversation, ConversationId, Entry, NewEntry, Seq, Stamp};
 use im_core::port::{Appended, Commit, Committed, Rejected, Write};
-use im_core::port::{PortError, PortErrorKind};
+use im_core::rule::commit::{Stored, duplicate};
 
 use super::tail::{SentKey, Tail, TailEntry};
 
@@ -67,32 +67,13 @@ impl Work {
         let Some(touched) = self.touched.get(&commit.conv) else {
             return Ok(None);
         };
-        let mut appended = Vec::new();
-        for entry in appends(commit) {
-            let Some(key) = sent_key(touched.no, entry) else {
-                continue;
-            };
-            let first = match self.sent.get(&key) {
-                Some(first) => Some(Arc::clone(first)),
-                None => tail.lock().sent(&key).cloned(),
-            };
-            let Some(first) = first else { continue };
-            if first.digest != entry.digest {
-                return Err(Rejected::CmIdReused);
+        duplicate(commit, Some(&touched.conversation), |from, cm_id| {
+            let key = (touched.no, from.clone(), cm_id.clone());
+            match self.sent.get(&key) {
+                Some(first) => Some(Stored::from(&**first)),
+                None => tail.lock().sent(&key).map(|first| Stored::from(&**first)),
             }
-            appended.push(Appended {
-                seq: first.seq,
-                id: first.id,
-                at: first.at,
-                dup: true,
-            });
-        }
-        let version = touched.conversation.version;
-        Ok((!appended.is_empty()).then_some(Committed {
-            appended,
-            version,
-            created: false,
-        }))
+        })
     }
 
     /// Appends an entry to a conversation that was touched.
@@ -133,28 +114,8 @@ impl Work {
 /// The tail's lock, as the decisions see it.
 pub(super) type Mutexed<'a> = &'a parking_lot::Mutex<Tail>;
 
-pub(super) fn appends(commit: &Commit) -> impl Iterator<Item = &NewEntry> {
-    commit.writes.iter().filter_map(|write| match write {
-        Write::Append(entry) => Some(entry),
-        _ => None,
-    })
-}
-
 pub(super) fn sent_key(no: i64, entry: &NewEntry) -> Option<SentKey> {
     Some((no, entry.from.clone(), entry.cm_id.clone()?))
-}
-
-/// One commit that uses a `cm_id` twice is a bug of the caller.
-pub(super) fn check_own_ids(commit: &Commit) -> Result<(), Rejected> {
-    let ids: Vec<_> = appends(commit)
-        .filter_map(|entry| Some((&entry.from, entry.cm_id.as_ref()?)))
-        .collect();
-    for (at, id) in ids.iter().enumerate() {
-        if ids[..at].contains(id) {
-            return Err(PortError::new(PortErrorKind::Internal).into());
-        }
-    }
-    Ok(())
 }
 
 /// Whether a commit only appends: then nothing but entries is written.

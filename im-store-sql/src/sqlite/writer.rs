@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use im_core::port::{Commit, Committed, PortError, PortErrorKind, Rejected};
+use im_core::rule::commit::appends;
 use sqlx::Arguments;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 
 use super::statement::{Padded, ROWS_MAX};
 use super::tail::TailEntry;
-use super::work::{Work, appends, only_appends};
+use super::work::{Work, only_appends};
 use super::{Shared, ops, rows, sql};
 use crate::error::port_error;
 

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use im_core::model::{Conversation, ConversationId, Epoch, Member, Role, Seq, Stamp, Timestamp};
-use im_core::model::{NewEntry, UserId};
+use im_core::model::{ConversationId, NewEntry, Seq, Stamp, Timestamp, UserId};
 use im_core::port::{
-    Appended, Commit, Committed, CursorMove, FirstSeq, MemberChange, MemberOp, NewConversation,
-    PortError, PortErrorKind, Record, RecordKey, Rejected, Write,
+    Appended, Commit, Committed, CursorMove, MemberChange, NewConversation, Record, RecordKey,
+    Rejected, Write,
 };
+use im_core::rule::commit as rule;
 
 use super::state::{Log, Row, State};
 
@@ -49,31 +49,12 @@ impl State {
 
     /// What an earlier commit with the same `cm_id` got.
     fn duplicate(&self, commit: &Commit) -> Result<Option<Committed>, Rejected> {
-        let mut appended = Vec::new();
-        let Some(log) = self.convs.get(&commit.conv) else {
-            return Ok(None);
-        };
-        for entry in appends(commit) {
-            let Some(cm_id) = &entry.cm_id else { continue };
-            let seq = log.sent.get(&(entry.from.clone(), cm_id.clone()));
-            let Some(first) = seq.and_then(|seq| log.entries.get(seq.0 as usize - 1)) else {
-                continue;
-            };
-            if first.digest != entry.digest {
-                return Err(Rejected::CmIdReused);
-            }
-            appended.push(Appended {
-                seq: first.seq,
-                id: first.id,
-                at: first.at,
-                dup: true,
-            });
-        }
-        Ok((!appended.is_empty()).then_some(Committed {
-            appended,
-            version: log.conversation.version,
-            created: false,
-        }))
+        let log = self.convs.get(&commit.conv);
+        rule::duplicate(commit, log.map(|log| &log.conversation), |from, cm_id| {
+            let log = log?;
+            let seq = log.sent.get(&(from.clone(), cm_id.clone()))?;
+            log.entries.get(seq.0 as usize - 1).map(rule::Stored::from)
+        })
     }
 
     fn check(&self, commit: &Commit, now: Timestamp) -> Result<(), Rejected> {
@@ -85,20 +66,10 @@ impl State {
             }
         }
         let log = self.convs.get(&commit.conv);
-        let mut exists = log.is_some();
-        for write in &commit.writes {
-            match write {
-                Write::Create(_) => exists = true,
-                Write::Append(_) | Write::Member(_) | Write::Title(_) if !exists => {
-                    return Err(Rejected::NotFound);
-                }
-                _ => {}
-            }
-        }
-        if conflicts(commit, log) {
-            return Err(Rejected::Conflict);
-        }
-        check_own_ids(commit)
+        let there = log.map(|log| &log.conversation);
+        let actor = rule::actor_asked(commit, there);
+        let row = actor.and_then(|actor| log?.members.get(actor));
+        rule::check(commit, there, row.map(|row| &row.member))
     }
 
     fn head(&self, conv: &ConversationId) -> Seq {
@@ -111,26 +82,12 @@ impl State {
         if self.convs.contains_key(conv) {
             return false;
         }
+        let (conversation, first) = rule::begin(conv, new);
         let mut members = BTreeMap::new();
-        for (user, role) in &new.members {
-            let row = Row {
-                member: newcomer(user, *role, Seq(1)),
-                stamp,
-            };
-            members.insert(user.clone(), row);
-            self.enlist(user, conv);
+        for member in first {
+            self.enlist(&member.user, conv);
+            members.insert(member.user.clone(), Row { member, stamp });
         }
-        let conversation = Conversation {
-            id: conv.clone(),
-            kind: new.kind,
-            title: new.title.clone(),
-            epoch: Epoch(1),
-            head: Seq(0),
-            version: Seq(0),
-            first_seq: Seq(1),
-            member_count: members.len() as u32,
-            hide_history: new.hide_history,
-        };
         let log = Log {
             conversation,
             entries: Vec::new(),
@@ -176,8 +133,7 @@ impl State {
         if !member.is_in() {
             return;
         }
-        let read = to.read.unwrap_or_default().min(head);
-        let delivered = to.delivered.unwrap_or_default().min(head).max(read);
+        let (delivered, read) = rule::cursor_goal(to, head);
         member.delivered = member.delivered.max(delivered);
         if read > member.read {
             member.read = read;
@@ -205,16 +161,13 @@ impl State {
 
     /// What depends on the commit's last entry: members, version, the order of changes.
     fn finish(&mut self, commit: &Commit, step: Step, done: &mut Committed) {
-        for write in &commit.writes {
-            if let Write::Member(change) = write {
-                self.member(&commit.conv, change, step);
-            }
+        for change in rule::member_changes(commit) {
+            self.member(&commit.conv, change, step);
         }
         let Some(log) = self.convs.get_mut(&commit.conv) else {
             return;
         };
-        let is_rule = |write: &Write| matches!(write, Write::Member(_) | Write::Title(_));
-        let rules = commit.writes.iter().any(is_rule);
+        let rules = rule::changes_rules(commit);
         if rules && !done.appended.is_empty() {
             log.conversation.version = log.conversation.head;
         }
@@ -231,43 +184,13 @@ impl State {
         let Some(log) = self.convs.get_mut(conv) else {
             return;
         };
-        let user = &change.user;
-        if let MemberOp::Add { role, first } = change.op {
-            let first = match first {
-                FirstSeq::All => log.conversation.first_seq,
-                FirstSeq::Here => step.first,
-            };
-            let row = log.members.entry(user.clone()).or_insert_with(|| Row {
-                member: Member {
-                    left_seq: Some(Seq(0)),
-                    ..newcomer(user, role, first)
-                },
-                stamp: step.stamp,
-            });
-            row.stamp = step.stamp;
-            row.member.version = log.conversation.head;
-            row.member.role = role;
-            if !row.member.is_in() {
-                row.member.first_seq = first;
-                row.member.left_seq = None;
-                log.conversation.member_count += 1;
-            }
-            self.enlist(user, conv);
-            return;
-        }
-        let Some(row) = log.members.get_mut(user).filter(|row| row.member.is_in()) else {
-            return;
-        };
-        row.stamp = step.stamp;
-        row.member.version = log.conversation.head;
-        match change.op {
-            MemberOp::Remove => {
-                row.member.left_seq = Some(log.conversation.head);
-                log.conversation.member_count -= 1;
-            }
-            MemberOp::Role(role) => row.member.role = role,
-            MemberOp::Mute(until) => row.member.muted_until = until,
-            MemberOp::Add { .. } => {}
+        let row = log.members.get(&change.user).map(|row| row.member.clone());
+        let changed = rule::change_member(&mut log.conversation, row, change, step.first);
+        if let Some(member) = changed {
+            let stamp = step.stamp;
+            log.members
+                .insert(change.user.clone(), Row { member, stamp });
+            self.enlist(&change.user, conv);
         }
     }
 
@@ -286,50 +209,4 @@ struct Step {
     stamp: Stamp,
     /// The place of its first entry.
     first: Seq,
-}
-
-fn newcomer(user: &UserId, role: Role, first_seq: Seq) -> Member {
-    Member {
-        user: user.clone(),
-        role,
-        first_seq,
-        left_seq: None,
-        version: Seq(0),
-        muted_until: None,
-        delivered: Seq(0),
-        read: Seq(0),
-    }
-}
-
-/// Whether what the commit was decided on has changed.
-fn conflicts(commit: &Commit, log: Option<&Log>) -> bool {
-    let version = log.map_or(Seq(0), |log| log.conversation.version);
-    let Some(expected) = commit.expect_version.filter(|it| *it != version) else {
-        return false;
-    };
-    let Some(actor) = &commit.actor else {
-        return true;
-    };
-    let row = log.and_then(|log| log.members.get(actor));
-    row.is_none_or(|row| !row.member.is_in() || row.member.version > expected)
-}
-
-fn appends(commit: &Commit) -> impl Iterator<Item = &NewEntry> {
-    commit.writes.iter().filter_map(|write| match write {
-        Write::Append(entry) => Some(entry),
-        _ => None,
-    })
-}
-
-/// One commit that uses a `cm_id` twice is a bug of the caller.
-fn check_own_ids(commit: &Commit) -> Result<(), Rejected> {
-    let ids: Vec<_> = appends(commit)
-        .filter_map(|entry| Some((&entry.from, entry.cm_id.as_ref()?)))
-        .collect();
-    for (at, id) in ids.iter().enumerate() {
-        if ids[..at].contains(id) {
-            return Err(PortError::new(PortErrorKind::Internal).into());
-        }
-    }
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! `cm_id`: a retry is harmless.
 
 use im_core::model::{Seq, Stamp};
-use im_core::port::{LogQuery, MemberOp, Rejected};
+use im_core::port::{Appended, LogQuery, MemberOp, Rejected};
 
 use super::kit::*;
 
@@ -56,6 +56,40 @@ pub async fn another_message_under_the_same_id_is_refused(store: Shared) {
     assert_rejected!(send("ho").on(&store).await, Rejected::CmIdReused);
     assert_eq!(texts(&store, "g").await, ["hi"]);
     assert!(send("hi").done(&store).await.appended[0].dup);
+}
+
+/// A commit of several entries was atomic, so its retry finds all of them. One of which only a part
+/// is stored is another commit under a used id: it is refused, and writes nothing.
+pub async fn a_commit_of_which_only_a_part_is_stored_is_refused(store: Shared) {
+    group(&store, "g", &["al", "bo"]).await;
+    let both = || {
+        let one = Change::to("g").append(sent("al", "1", "one"));
+        one.tell("between").append(sent("bo", "2", "two"))
+    };
+    let first = both().done(&store).await.appended;
+    let again = both().done(&store).await.appended;
+    let places = |all: &[Appended]| all.iter().map(|it| (it.seq, it.id)).collect::<Vec<_>>();
+    // What has no cm_id is not found again.
+    assert_eq!(places(&again), places(&[first[0], first[2]]));
+    assert!(again.iter().all(|it| it.dup));
+    for mixed in [
+        Change::to("g")
+            .append(sent("al", "1", "one"))
+            .append(sent("al", "3", "new")),
+        Change::to("g")
+            .append(sent("al", "3", "new"))
+            .append(sent("bo", "2", "two")),
+        both().append(sent("al", "3", "new")),
+    ] {
+        let mixed = mixed.title("other").read("al", 1);
+        assert_rejected!(mixed.on(&store).await, Rejected::CmIdReused);
+    }
+    assert_eq!(texts(&store, "g").await, ["one", "between", "two"]);
+    let title = conversation(&store, "g").await.title;
+    assert_eq!(title.as_deref(), Some("A group"));
+    // What was new in them is free.
+    let free = Change::to("g").append(sent("al", "3", "new"));
+    assert!(!free.done(&store).await.appended[0].dup);
 }
 
 /// A retry is known before the version is looked at: it was decided on an older view.

@@ -68,6 +68,7 @@ macro_rules! store_suite {
             a_retry_gets_the_first_answer
             a_duplicate_writes_nothing_else
             another_message_under_the_same_id_is_refused
+            a_commit_of_which_only_a_part_is_stored_is_refused
             a_retry_wins_over_a_conflict
             a_cm_id_is_its_senders_and_its_conversations_own
             ids_that_look_alike_are_different_messages
@@ -113,6 +114,7 @@ macro_rules! store_suite {
             an_expired_record_can_be_written_again
             a_request_twice_in_one_batch_is_done_once
             what_no_list_shows_changes_no_list
+            what_looks_like_a_statement_is_data
             every_start_gets_its_own_number
             the_sweep_sees_what_changed_once
             the_sweep_sees_who_left

@@ -225,6 +225,41 @@ pub async fn what_no_list_shows_changes_no_list(store: Shared) {
     assert!(list(&store, "al", Stamp(0)).await.stamp >= since);
 }
 
+/// Ids, titles, keys and bodies that read like a statement of the database are data.
+pub async fn what_looks_like_a_statement_is_data(store: Shared) {
+    let hostile = [
+        "'; DROP TABLE entry; --",
+        "\" OR \"\"=\"",
+        "') OR 1=1 --",
+        "%_*?[a-z]",
+        "${jndi:x} {{7*7}} $1 ?1 :a @a",
+        "\\'\\\"`;/**/",
+    ];
+    for id in hostile {
+        group(&store, id, &hostile).await;
+        let done = Change::to(id).append(sent(id, id, id)).title(id);
+        let done = done
+            .record(&answer(id, id), id, NEVER)
+            .block(id, "bo", true);
+        done.done(&store).await;
+    }
+    for id in hostile {
+        assert_eq!(texts(&store, id).await, [id]);
+        let retry = Change::to(id).append(sent(id, id, id)).done(&store).await;
+        assert!(retry.appended[0].dup, "{id:?}");
+        let title = conversation(&store, id).await.title;
+        assert_eq!(title.as_deref(), Some(id));
+        assert_eq!(names(&store, id).await.len(), hostile.len());
+        assert_eq!(
+            recorded(&store, &answer(id, id), AT).await.as_deref(),
+            Some(id)
+        );
+        assert!(recorded(&store, &block(id, "bo"), AT).await.is_some());
+        let page = list(&store, id, Stamp(0)).await;
+        assert_eq!(page.lines.len(), hostile.len(), "{id:?}");
+    }
+}
+
 /// Every start gets a number that no start got before, from 1, whatever the node's name.
 pub async fn every_start_gets_its_own_number(store: Shared) {
     let mut numbers = BTreeSet::new();

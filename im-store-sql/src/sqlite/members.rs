@@ -1,0 +1,118 @@
+//! The rows of members.
+
+use std::collections::BTreeMap;
+
+use im_core::model::{ConversationId, Member, Stamp, UserId};
+use im_core::port::{CursorMove, PortError};
+use im_core::rule::commit::cursor_goal;
+use sqlx::Arguments;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection};
+
+use super::statement::{own, places};
+use super::work::Work;
+use super::{rows, sql};
+use crate::error::port_error;
+
+/// Member rows read or written by one statement.
+const MEMBERS_CHUNK: usize = 128;
+
+/// The rows of these users, with their stamps.
+pub(super) async fn read(
+    conn: &mut SqliteConnection,
+    no: i64,
+    users: &[UserId],
+) -> Result<BTreeMap<UserId, (Member, Stamp)>, PortError> {
+    let mut found = BTreeMap::new();
+    for chunk in users.chunks(MEMBERS_CHUNK) {
+        let columns = rows::MEMBER;
+        let places = places(chunk.len().next_power_of_two());
+        let text =
+            format!("SELECT {columns} FROM member m WHERE m.conv = ? AND m.user IN ({places})");
+        let mut arguments = SqliteArguments::default();
+        add(&mut arguments, no)?;
+        for user in chunk {
+            add(&mut arguments, user.as_str())?;
+        }
+        let rows = sqlx::query_with(own(text), arguments)
+            .fetch_all(&mut *conn)
+            .await;
+        for row in &rows.map_err(port_error)? {
+            let (member, stamp) = rows::member(row, 0)?;
+            found.insert(member.user.clone(), (member, stamp));
+        }
+    }
+    Ok(found)
+}
+
+/// Writes whole rows.
+pub(super) async fn write(
+    conn: &mut SqliteConnection,
+    no: i64,
+    members: &[(Member, Stamp)],
+) -> Result<(), PortError> {
+    for chunk in members.chunks(MEMBERS_CHUNK) {
+        let row = format!("({})", places(10));
+        let text = format!(
+            "INSERT OR REPLACE INTO member (conv, user, role, first_seq, left_seq, version, \
+             muted_until, delivered, read, stamp) VALUES {}",
+            vec![row.as_str(); chunk.len()].join(",")
+        );
+        let mut arguments = SqliteArguments::default();
+        for (member, stamp) in chunk {
+            add(&mut arguments, no)?;
+            add(&mut arguments, member.user.as_str())?;
+            add(&mut arguments, member.role.as_str())?;
+            add(&mut arguments, sql(member.first_seq))?;
+            add(&mut arguments, member.left_seq.map(sql))?;
+            add(&mut arguments, sql(member.version))?;
+            add(&mut arguments, member.muted_until.map(|until| until.0))?;
+            add(&mut arguments, sql(member.delivered))?;
+            add(&mut arguments, sql(member.read))?;
+            add(&mut arguments, stamp.0 as i64)?;
+        }
+        // Few sizes recur, so the text is not worth a place in the statement cache.
+        let query = sqlx::query_with(own(text), arguments).persistent(false);
+        query.execute(&mut *conn).await.map_err(port_error)?;
+    }
+    Ok(())
+}
+
+pub(super) async fn move_cursor(
+    conn: &mut SqliteConnection,
+    work: &mut Work,
+    conv: &ConversationId,
+    to: &CursorMove,
+) -> Result<(), PortError> {
+    let Some(touched) = work.touched.get(conv) else {
+        return Ok(());
+    };
+    let (no, head) = (touched.no, touched.conversation.head);
+    let (delivered, read) = cursor_goal(to, head);
+    let stamp = if to.read.is_some() {
+        work.stamp_alone()
+    } else {
+        Stamp(0)
+    };
+    let query = sqlx::query(
+        "UPDATE member SET delivered = max(delivered, ?), read = max(read, ?), \
+         stamp = CASE WHEN read < ? THEN ? ELSE stamp END \
+         WHERE conv = ? AND user = ? AND left_seq IS NULL AND (delivered < ? OR read < ?)",
+    )
+    .bind(sql(delivered))
+    .bind(sql(read))
+    .bind(sql(read))
+    .bind(stamp.0 as i64)
+    .bind(no)
+    .bind(to.user.as_str())
+    .bind(sql(delivered))
+    .bind(sql(read));
+    query.execute(conn).await.map(drop).map_err(port_error)
+}
+
+fn add<'q, T>(to: &mut SqliteArguments, value: T) -> Result<(), PortError>
+where
+    T: sqlx::Encode<'q, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
+{
+    to.add(value)
+        .map_err(|error| port_error(sqlx::Error::Encode(error)))
+}

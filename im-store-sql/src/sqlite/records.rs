@@ -1,0 +1,104 @@
+//! Records and blocks.
+
+use im_core::model::{Timestamp, UserId};
+use im_core::port::{Commit, PortError, Record, RecordKey, Rejected, Write};
+use sqlx::sqlite::SqliteConnection;
+
+use crate::error::port_error;
+
+/// Refuses a commit whose record is there already.
+pub(super) async fn check(conn: &mut SqliteConnection, commit: &Commit) -> Result<(), Rejected> {
+    for write in &commit.writes {
+        let Write::Record(record) = write else {
+            continue;
+        };
+        // By the writer's own word of now: the record that it brings expires later than that.
+        let now = now();
+        if let Some(value) = read(&mut *conn, &record.key, now).await? {
+            return Err(Rejected::Done(value));
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn read<'e, E>(
+    conn: E,
+    key: &RecordKey,
+    now: Timestamp,
+) -> Result<Option<String>, PortError>
+where
+    E: sqlx::Executor<'e, Database = sqlx::Sqlite>,
+{
+    let found: Option<String> = match key {
+        RecordKey::Block { user, other } => {
+            sqlx::query_scalar("SELECT 'true' FROM block WHERE user = ? AND other = ?")
+                .bind(user.as_str())
+                .bind(other.as_str())
+                .fetch_optional(conn)
+                .await
+        }
+        RecordKey::Answer { user, key } => {
+            sqlx::query_scalar(
+                "SELECT value FROM answer WHERE user = ? AND key = ? AND expires_at > ?",
+            )
+            .bind(user.as_str())
+            .bind(key.as_str())
+            .bind(now.0)
+            .fetch_optional(conn)
+            .await
+        }
+    }
+    .map_err(port_error)?;
+    Ok(found)
+}
+
+pub(super) async fn keep(conn: &mut SqliteConnection, record: &Record) -> Result<(), PortError> {
+    match &record.key {
+        RecordKey::Block { user, other } => block(conn, user, other, true).await,
+        RecordKey::Answer { user, key } => {
+            // Each new one takes a few that have expired with it, so that none pile up.
+            sqlx::query(
+                "DELETE FROM answer WHERE (user, key) IN \
+                 (SELECT user, key FROM answer WHERE expires_at <= ? LIMIT 8)",
+            )
+            .bind(now().0)
+            .execute(&mut *conn)
+            .await
+            .map_err(port_error)?;
+            sqlx::query(
+                "INSERT INTO answer (user, key, value, expires_at) VALUES (?, ?, ?, ?) \
+                 ON CONFLICT (user, key) DO UPDATE \
+                 SET value = excluded.value, expires_at = excluded.expires_at",
+            )
+            .bind(user.as_str())
+            .bind(key.as_str())
+            .bind(record.value.as_str())
+            .bind(record.expires_at.0)
+            .execute(conn)
+            .await
+            .map_err(port_error)?;
+            Ok(())
+        }
+    }
+}
+
+pub(super) async fn block(
+    conn: &mut SqliteConnection,
+    user: &UserId,
+    other: &UserId,
+    on: bool,
+) -> Result<(), PortError> {
+    let text = if on {
+        "INSERT OR IGNORE INTO block (user, other) VALUES (?, ?)"
+    } else {
+        "DELETE FROM block WHERE user = ? AND other = ?"
+    };
+    let query = sqlx::query(text).bind(user.as_str()).bind(other.as_str());
+    query.execute(conn).await.map(drop).map_err(port_error)
+}
+
+/// The store's own time, for records alone.
+fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Timestamp(i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX))
+}

@@ -65,6 +65,9 @@ pub(crate) struct Link {
     /// When the token ends, in Unix milliseconds.
     pub(crate) expires_ms: std::sync::atomic::AtomicI64,
     pub(crate) said_hello: AtomicBool,
+    /// The lease under which the registry knows of it; 0 when it never did. Of one that it knew, a
+    /// live route of the device elsewhere is a later one's.
+    pub(crate) registered: AtomicU64,
     /// Nothing more is read: the end comes when what was read is answered.
     leaving: AtomicBool,
 }
@@ -100,6 +103,7 @@ impl Link {
             born: now,
             expires_ms: std::sync::atomic::AtomicI64::new(i64::MAX),
             said_hello: AtomicBool::new(false),
+            registered: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
         }
     }

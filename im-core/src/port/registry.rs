@@ -59,7 +59,8 @@ pub trait Registry: Debug + Send + Sync + 'static {
 
     /// A device that connected earlier still is: written anew after the lease was lost, or when it
     /// is not known whether it was. A live route of the device on another node, or of a later
-    /// connection here, stays and is given: that connection came after this one.
+    /// connection here, stays and is given. If this one had been written before, that one came
+    /// after it.
     ///
     /// # Errors
     /// `Fenced` as for [`put`](Self::put).

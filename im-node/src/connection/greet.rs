@@ -215,27 +215,21 @@ impl Inner {
         if link.is_gone() || !self.hub.replace(local, device, link.id) {
             return Err(Refused::Close(CloseCode::Replaced));
         }
-        self.register(&local.id, device, link.id).await;
+        self.register(link, &local.id, device).await;
         Ok(())
     }
 
     /// Writes a connection into the registry; the device's earlier connection ends. Called in its
     /// turn.
-    async fn register(self: &Arc<Self>, user: &UserId, device: &DeviceId, conn: ConnectionId) {
-        let route = self.route(user, device, conn);
+    async fn register(self: &Arc<Self>, link: &Link, user: &UserId, device: &DeviceId) {
+        let route = self.route(user, device, link.id);
+        let epoch = route.epoch;
         let put = tokio::time::timeout(REGISTRY_DEADLINE, self.registry.put(route));
         match put.await.unwrap_or_else(|_| Err(late())) {
-            Ok(Some(old)) if old.node != self.settings.node => {
-                let (user, device) = (user.clone(), device.clone());
-                self.publish(&Some(BusMessage::Replaced {
-                    node: old.node.as_str().to_owned(),
-                    epoch: old.epoch,
-                    user,
-                    device,
-                    conn: old.conn,
-                }));
+            Ok(old) => {
+                link.registered.store(epoch, Ordering::Release);
+                self.tell_replaced(user, device, old);
             }
-            Ok(_) => {}
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be registered; trying again");
                 self.unregistered.store(true, Ordering::Release);
@@ -243,9 +237,22 @@ impl Inner {
         }
     }
 
-    /// Writes every connection into the registry again. A device that connected elsewhere meanwhile
-    /// stays there: it is the connection here that ends. In a task of its own: meanwhile the lease
-    /// must be renewed.
+    fn tell_replaced(self: &Arc<Self>, user: &UserId, device: &DeviceId, old: Option<Route>) {
+        let Some(old) = old.filter(|old| old.node != self.settings.node) else {
+            return;
+        };
+        self.publish(&Some(BusMessage::Replaced {
+            node: old.node.as_str().to_owned(),
+            epoch: old.epoch,
+            user: user.clone(),
+            device: device.clone(),
+            conn: old.conn,
+        }));
+    }
+
+    /// Writes the connections that the registry does not know under the lease of now. A device that
+    /// connected elsewhere meanwhile stays there: it is the connection here that ends. In a task of
+    /// its own: meanwhile the lease must be renewed.
     pub(crate) fn restore_routes(self: &Arc<Self>) {
         let inner = Arc::clone(self);
         self.spawn(async move { inner.try_restore_routes().await });
@@ -264,10 +271,16 @@ impl Inner {
                 continue;
             }
             let route = self.route(user, device, link.id);
+            let (epoch, before) = (route.epoch, link.registered.load(Ordering::Acquire));
+            if before == epoch {
+                continue;
+            }
             let restored = tokio::time::timeout(REGISTRY_DEADLINE, self.registry.restore(route));
             match restored.await.unwrap_or_else(|_| Err(late())) {
-                Ok(None) => {}
-                Ok(Some(_)) => link.close(CloseCode::Replaced),
+                Ok(None) => link.registered.store(epoch, Ordering::Release),
+                Ok(Some(_)) if before > 0 => link.close(CloseCode::Replaced),
+                // Which of them came later nobody knows: the other may be that of a node that died.
+                Ok(Some(_)) => self.unregistered.store(true, Ordering::Release),
                 Err(error) => {
                     // The next renewal comes by again.
                     self.unregistered.store(true, Ordering::Release);

@@ -1,5 +1,5 @@
 //! The SQL store of imkit, on sqlx. SQLite today; the dialects keep to a folder each, and what
-//! needs no SQL (`batch`) is shared by them.
+//! needs no SQL is in the core (`im_core::rule::commit`).
 //!
 //! ```no_run
 //! # async fn open() -> Result<(), im_store_sql::OpenError> {

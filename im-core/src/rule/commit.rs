@@ -1,8 +1,8 @@
 //! What a commit does to the conversation that it is for: decided here once, for every store.
 //!
 //! A store looks up what these ask for, and writes what they say. In this order:
-//! [`duplicate`], the commit's records, [`check`] (with the row of [`actor_asked`]), then the
-//! writes, and last, when the commit's entries have their places, [`change_member`] for each change.
+//! [`duplicate`], the commit's records, [`check`] (with the row of [`actor_asked`]), then the writes,
+//! and last, when the commit's entries have their places, [`change_member`] for each change.
 
 use std::collections::BTreeMap;
 
@@ -114,8 +114,8 @@ pub fn actor_asked<'a>(commit: &'a Commit, there: Option<&Conversation>) -> Opti
 /// May a commit that is no duplicate be applied to what is there?
 ///
 /// # Errors
-/// [`Rejected::NotFound`], [`Rejected::Conflict`], and `Internal` for one that uses a `cm_id` twice,
-/// which is a bug of the caller.
+/// [`Rejected::NotFound`], [`Rejected::Conflict`], and `Internal` for one that uses a `cm_id`
+/// twice, which is a bug of the caller.
 pub fn check(
     commit: &Commit,
     there: Option<&Conversation>,

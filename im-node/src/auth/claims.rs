@@ -50,8 +50,10 @@ impl Claims {
 pub(super) struct Seconds(f64);
 
 impl Seconds {
-    pub(super) const fn of(time: Timestamp) -> Self {
-        Self(time.0 as f64 / 1000.0)
+    /// The first whole second at or after a time: others read integers only (RFC 7519 allows a
+    /// fraction), and a token must not end before it was asked to.
+    pub(super) const fn at_least(time: Timestamp) -> Self {
+        Self(time.0.saturating_add(999).div_euclid(1000) as f64)
     }
 
     /// In milliseconds; saturates.
@@ -61,12 +63,8 @@ impl Seconds {
 }
 
 impl Serialize for Seconds {
-    /// Whole seconds as an integer, which is what everybody else reads.
+    /// As an integer: what we write are whole seconds.
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        if self.0.fract() == 0.0 {
-            to.serialize_i64(self.0 as i64)
-        } else {
-            to.serialize_f64(self.0)
-        }
+        to.serialize_i64(self.0 as i64)
     }
 }

@@ -205,7 +205,7 @@ impl JwtAuthenticator {
         let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         let claims = Claims {
             sub: sub.to_string(),
-            exp: Seconds::of(now.plus_ms(ttl_ms)),
+            exp: Seconds::at_least(now.plus_ms(ttl_ms)),
             nbf: None,
             iss: self.issuer.clone(),
             aud: self.audience.clone().map(Into::into),

@@ -224,16 +224,33 @@ async fn a_minted_token_is_good_here_and_says_what_was_asked() {
         user: al.clone(),
         name: Some("Al".to_owned()),
         roles: roles.into(),
-        expires_at: NOW.plus_ms(3_600_000),
+        // The next whole second.
+        expires_at: NOW.plus_ms(3_600_500),
     };
     assert_eq!(auth.authenticate(&token, NOW).await, Ok(expected));
     assert!(
-        auth.authenticate(&token, NOW.plus_ms(3_605_000))
+        auth.authenticate(&token, NOW.plus_ms(3_605_500))
             .await
             .is_err()
     );
     let forever = auth.mint(&al, NOW, Duration::MAX, None, &[]).unwrap();
     assert!(auth.authenticate(&forever, NOW).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_minted_end_is_a_whole_second_and_never_before_what_was_asked() {
+    let (auth, al) = (auth(), UserId::new("al").unwrap());
+    for (ms, ttl_ms) in [(0, 1_000), (1, 999), (1, 1_000), (999, 1), (123, 456_789)] {
+        let (now, ttl) = (NOW.plus_ms(ms), Duration::from_millis(ttl_ms));
+        let token = auth.mint(&al, now, ttl, None, &[]).unwrap();
+        let claims = URL_SAFE_NO_PAD
+            .decode(token.split('.').nth(1).unwrap())
+            .unwrap();
+        let claims: Value = serde_json::from_slice(&claims).unwrap();
+        let exp = claims["exp"].as_i64();
+        let asked = now.plus_ms(ttl_ms).0;
+        assert_eq!(exp, Some((asked + 999) / 1_000), "{claims}");
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The built-in page: one HTML file, its script in two parts (the client, the page), its style.
+//! The built-in page: one HTML file, one script, one style sheet.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -21,22 +21,16 @@ const HEADERS: [(&str, &str); 5] = [
     ("cache-control", "no-cache"),
 ];
 
-const FILES: [(&str, &str, &str); 4] = [
+/// Written as two files, the client and what a person sees of it; a browser gets one.
+const SCRIPT: &str = concat!(include_str!("page/chat.js"), include_str!("page/page.js"));
+
+const FILES: [(&str, &str, &str); 3] = [
     (
         "/",
         "text/html; charset=utf-8",
         include_str!("page/index.html"),
     ),
-    (
-        "/chat.js",
-        "text/javascript; charset=utf-8",
-        include_str!("page/chat.js"),
-    ),
-    (
-        "/page.js",
-        "text/javascript; charset=utf-8",
-        include_str!("page/page.js"),
-    ),
+    ("/page.js", "text/javascript; charset=utf-8", SCRIPT),
     (
         "/page.css",
         "text/css; charset=utf-8",

@@ -9,7 +9,6 @@ fn the_page_allows_nothing_inline_and_nothing_from_elsewhere() {
     let server = Server::start(folder.path(), &[], &[]);
     for (path, kind) in [
         ("/", "text/html"),
-        ("/chat.js", "text/javascript"),
         ("/page.js", "text/javascript"),
         ("/page.css", "text/css"),
     ] {
@@ -26,5 +25,16 @@ fn the_page_allows_nothing_inline_and_nothing_from_elsewhere() {
         assert_eq!((again.status, again.body.as_str()), (304, ""));
         assert_eq!(again.header("etag"), Some(tag));
     }
-    assert_eq!(server.get("/page.rs").status, 404);
+    // These three are all there is; nothing else is looked for by its name.
+    for path in [
+        "/page.rs",
+        "/chat.js",
+        "/../Cargo.toml",
+        "/..%2fCargo.toml",
+        "//etc/passwd",
+        "/%2e%2e/%2e%2e/etc/passwd",
+        "/.git/config",
+    ] {
+        assert_eq!(server.get(path).status, 404, "{path}");
+    }
 }

@@ -3,6 +3,7 @@
 
 mod commit_in;
 mod host;
+mod start;
 
 use std::sync::Arc;
 

@@ -9,10 +9,10 @@ use sqlx::sqlite::SqliteConnection;
 use super::SqliteStore;
 use super::ops;
 use super::rows;
-use super::statement::own;
+use super::statement::TEXTS;
 use super::tail::Tail;
 use super::work::{Touched, Work, sent_key};
-use super::writer::insert_alone;
+use super::writer::insert;
 use crate::error::port_error;
 
 impl SqliteStore {
@@ -48,7 +48,7 @@ impl SqliteStore {
             return Ok(duplicate);
         }
         let done = ops::apply(conn, &mut work, commit).await?;
-        insert_alone(conn, &work.rows).await.map_err(port_error)?;
+        insert(conn, &work.rows).await.map_err(port_error)?;
         if work.stamp_without_entry {
             let stamp = work.stamp.0 as i64;
             let query = sqlx::query("UPDATE meta SET stamp = max(stamp, ?)").bind(stamp);
@@ -82,11 +82,8 @@ async fn read_touched(
     conn: &mut SqliteConnection,
     conv: &ConversationId,
 ) -> Result<Option<Touched>, PortError> {
-    let text = format!(
-        "SELECT {} FROM conversation c WHERE c.id = ?",
-        rows::CONVERSATION
-    );
-    let row = sqlx::query(own(text))
+    let (text, _) = TEXTS.conversations.of(1);
+    let row = sqlx::query(text)
         .bind(conv.as_str())
         .fetch_optional(&mut *conn)
         .await;
@@ -119,20 +116,12 @@ async fn find_sent(
     let Some(no) = work.touched.get(&commit.conv).map(|touched| touched.no) else {
         return Ok(());
     };
-    let text = format!(
-        "SELECT {} FROM entry e WHERE e.n = (SELECT n FROM entry_cm \
-         WHERE conv = ?1 AND sender = ?2 AND cm_id = ?3) UNION ALL \
-         SELECT {} FROM entry e WHERE e.n > (SELECT merged FROM meta) \
-         AND e.conv = ?1 AND e.sender = ?2 AND e.cm_id = ?3 LIMIT 1",
-        rows::ENTRY,
-        rows::ENTRY
-    );
     for write in &commit.writes {
         let Write::Append(new) = write else { continue };
         let Some(key) = sent_key(no, new) else {
             continue;
         };
-        let found = sqlx::query(own(text.clone()))
+        let found = sqlx::query(TEXTS.sent_anywhere.clone())
             .bind(no)
             .bind(key.1.as_str())
             .bind(key.2.as_str())

@@ -6,20 +6,51 @@ use std::sync::Arc;
 use im_core::model::{CmId, ConversationId, Entry, Seq, UserId};
 use im_core::port::{LogQuery, PortError};
 
-use super::statement::own;
+use super::statement::TEXTS;
 use super::{Shared, rows, sql};
 use crate::error::port_error;
 
 /// Rows of a page's first read; what follows is sized by what they were.
 const FIRST_ROWS: usize = 64;
 
-/// A read of entries as one value: a row each would cost more in the driver than in SQLite.
-fn packed(of: &str) -> String {
-    format!(
-        "SELECT group_concat(line, char(30)) FROM (SELECT {} AS line \
-         FROM entry_seq s JOIN entry e ON e.n = s.n WHERE {of})",
-        rows::PACKED
-    )
+/// A part of a log, between two places, neither of them included.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    above: Seq,
+    below: Seq,
+    /// Which end counts when not everything fits: the upper one.
+    from_top: bool,
+}
+
+impl Part {
+    fn of(query: &LogQuery) -> Self {
+        match query {
+            LogQuery::After { seq, limit, .. } => Self {
+                above: *seq,
+                below: Seq(seq.0.saturating_add(*limit as u64).saturating_add(1)),
+                from_top: false,
+            },
+            LogQuery::Before { seq, .. } => Self {
+                above: Seq(0),
+                below: *seq,
+                from_top: true,
+            },
+            LogQuery::Sent { .. } => Self {
+                above: Seq(0),
+                below: Seq(0),
+                from_top: false,
+            },
+        }
+    }
+
+    /// What has been read is done with.
+    const fn cut(&mut self, at: Seq) {
+        if self.from_top {
+            self.below = at;
+        } else {
+            self.above = at;
+        }
+    }
 }
 
 impl Shared {
@@ -28,24 +59,43 @@ impl Shared {
         conv: &ConversationId,
         query: LogQuery,
     ) -> Result<Vec<Entry>, PortError> {
-        match query {
-            LogQuery::After { seq, limit, bytes } => self.after(conv, seq, limit, bytes).await,
-            LogQuery::Before { seq, limit, bytes } => self.before(conv, seq, limit, bytes).await,
-            LogQuery::Sent { sender, cm_id } => self.sent(conv, sender, cm_id).await,
+        let part = Part::of(&query);
+        let Some((no, first_in_tail, tail)) = self.look(conv, part).await? else {
+            return Ok(Vec::new());
+        };
+        let mut page = match query {
+            LogQuery::Sent { sender, cm_id } => return self.sent(conv, no, sender, cm_id).await,
+            LogQuery::After { limit, bytes, .. } | LogQuery::Before { limit, bytes, .. } => {
+                Page::new(limit, bytes)
+            }
+        };
+        let in_tables = Part {
+            below: part.below.min(first_in_tail),
+            ..part
+        };
+        let tail = tail.iter().map(|entry| Entry::clone(entry));
+        if part.from_top {
+            if page.take_all(tail.rev()) {
+                self.take_rows(conv, no, in_tables, &mut page).await?;
+            }
+            page.entries.reverse();
+        } else if self.take_rows(conv, no, in_tables, &mut page).await? {
+            page.take_all(tail);
         }
+        Ok(page.entries)
     }
 
-    /// Number, first place of the tail, and the tail's entries of a range.
+    /// Number, first place of the tail, and the tail's entries of a part.
     async fn look(
         &self,
         conv: &ConversationId,
-        from: Seq,
-        to: Seq,
+        part: Part,
     ) -> Result<Option<(i64, Seq, Vec<Arc<Entry>>)>, PortError> {
         {
             let tail = self.tail.lock();
             if let Some(known) = tail.get(conv) {
-                let entries = known.range(from, to).cloned().collect();
+                let to = Seq(part.below.0.saturating_sub(1));
+                let entries = known.range(part.above.next(), to).cloned().collect();
                 return Ok(Some((known.no, known.first_in_tail(), entries)));
             }
         }
@@ -58,111 +108,53 @@ impl Shared {
         Ok(no.map(|no| (no, Seq(i64::MAX as u64), Vec::new())))
     }
 
-    pub(super) async fn after(
+    /// Takes what the tables have of a part. False when the page takes no more.
+    async fn take_rows(
         &self,
         conv: &ConversationId,
-        after: Seq,
-        limit: usize,
-        bytes: usize,
-    ) -> Result<Vec<Entry>, PortError> {
-        let last = Seq(after.0.saturating_add(limit as u64));
-        let Some((no, first_in_tail, tail)) = self.look(conv, after.next(), last).await? else {
-            return Ok(Vec::new());
-        };
-        let mut page = Page::new(limit, bytes);
-        let (mut from, mut rows) = (after, FIRST_ROWS);
-        while from.next() < first_in_tail && page.has_room() {
+        no: i64,
+        mut part: Part,
+        page: &mut Page,
+    ) -> Result<bool, PortError> {
+        let mut rows = FIRST_ROWS;
+        while part.above.next() < part.below && page.has_room() {
             let asked = rows.min(page.limit - page.entries.len());
-            let found = self
-                .read_after(conv, no, from, first_in_tail, asked)
-                .await?;
+            let mut found = self.read_rows(conv, no, part, asked).await?;
             let whole = found.len() == asked;
-            for entry in found {
-                from = entry.seq;
-                if !page.take(entry) {
-                    return Ok(page.entries);
-                }
+            if part.from_top {
+                found.reverse();
+            }
+            if let Some(last) = found.last() {
+                part.cut(last.seq);
+            }
+            if !page.take_all(found.into_iter()) {
+                return Ok(false);
             }
             if !whole {
                 break;
             }
             rows = page.rows_to_come();
         }
-        for entry in tail {
-            if !page.take(Entry::clone(&entry)) {
-                break;
-            }
-        }
-        Ok(page.entries)
+        Ok(page.has_room())
     }
 
-    async fn before(
+    /// The first rows of a part, from the end that counts; ascending.
+    async fn read_rows(
         &self,
         conv: &ConversationId,
-        before: Seq,
+        no: i64,
+        part: Part,
         limit: usize,
-        bytes: usize,
     ) -> Result<Vec<Entry>, PortError> {
-        let last = Seq(before.0.saturating_sub(1));
-        let Some((no, first_in_tail, mut tail)) = self.look(conv, Seq(1), last).await? else {
-            return Ok(Vec::new());
+        let text = if part.from_top {
+            &TEXTS.log_down
+        } else {
+            &TEXTS.log_up
         };
-        let mut page = Page::new(limit, bytes);
-        while let Some(entry) = tail.pop() {
-            if !page.take(Entry::clone(&entry)) {
-                return Ok(page.reversed());
-            }
-        }
-        let (mut below, mut rows) = (before.min(first_in_tail), FIRST_ROWS);
-        while below.0 > 1 && page.has_room() {
-            let asked = rows.min(page.limit - page.entries.len());
-            let found = self.read_before(conv, no, below, asked).await?;
-            let whole = found.len() == asked;
-            for entry in found.into_iter().rev() {
-                below = entry.seq;
-                if !page.take(entry) {
-                    return Ok(page.reversed());
-                }
-            }
-            if !whole {
-                break;
-            }
-            rows = page.rows_to_come();
-        }
-        Ok(page.reversed())
-    }
-
-    async fn read_after(
-        &self,
-        conv: &ConversationId,
-        no: i64,
-        after: Seq,
-        below: Seq,
-        limit: usize,
-    ) -> Result<Vec<Entry>, PortError> {
-        let text = packed("s.conv = ? AND s.seq > ? AND s.seq < ? ORDER BY s.seq LIMIT ?");
-        let found: Option<String> = sqlx::query_scalar(own(text))
+        let found: Option<String> = sqlx::query_scalar(text.clone())
             .bind(no)
-            .bind(sql(after))
-            .bind(below.0.min(i64::MAX as u64) as i64)
-            .bind(limit as i64)
-            .fetch_one(&self.readers)
-            .await
-            .map_err(port_error)?;
-        rows::unpack(conv, found.as_deref().unwrap_or(""))
-    }
-
-    async fn read_before(
-        &self,
-        conv: &ConversationId,
-        no: i64,
-        below: Seq,
-        limit: usize,
-    ) -> Result<Vec<Entry>, PortError> {
-        let text = packed("s.conv = ? AND s.seq < ? ORDER BY s.seq DESC LIMIT ?");
-        let found: Option<String> = sqlx::query_scalar(own(text))
-            .bind(no)
-            .bind(below.0.min(i64::MAX as u64) as i64)
+            .bind(sql(part.above))
+            .bind(part.below.0.min(i64::MAX as u64) as i64)
             .bind(limit as i64)
             .fetch_one(&self.readers)
             .await
@@ -173,22 +165,15 @@ impl Shared {
     async fn sent(
         &self,
         conv: &ConversationId,
+        no: i64,
         sender: UserId,
         cm_id: CmId,
     ) -> Result<Vec<Entry>, PortError> {
-        let Some((no, ..)) = self.look(conv, Seq(1), Seq(0)).await? else {
-            return Ok(Vec::new());
-        };
         let key = (no, sender, cm_id);
         if let Some(entry) = self.tail.lock().sent(&key) {
             return Ok(vec![Entry::clone(entry)]);
         }
-        let text = format!(
-            "SELECT {} FROM entry_cm f JOIN entry e ON e.n = f.n \
-             WHERE f.conv = ? AND f.sender = ? AND f.cm_id = ?",
-            rows::ENTRY
-        );
-        let found = sqlx::query(own(text))
+        let found = sqlx::query(TEXTS.sent.clone())
             .bind(no)
             .bind(key.1.as_str())
             .bind(key.2.as_str())
@@ -226,6 +211,16 @@ impl Page {
         self.entries.len() < self.limit
     }
 
+    /// Takes entries while there is room. False when nothing more fits.
+    fn take_all(&mut self, entries: impl Iterator<Item = Entry>) -> bool {
+        for entry in entries {
+            if !self.take(entry) {
+                return false;
+            }
+        }
+        self.has_room()
+    }
+
     const fn has_room(&self) -> bool {
         self.entries.len() < self.limit && (self.bytes > 0 || self.entries.is_empty())
     }
@@ -239,10 +234,5 @@ impl Page {
             .sum();
         let average = (taken / self.entries.len().max(1)).max(1);
         (self.bytes / average).clamp(1, self.limit.max(1))
-    }
-
-    fn reversed(mut self) -> Vec<Entry> {
-        self.entries.reverse();
-        self.entries
     }
 }

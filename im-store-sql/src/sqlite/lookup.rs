@@ -9,7 +9,7 @@ use im_core::rule::commit::appends;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, Row};
 
-use super::statement::{ROWS_MAX, own, places};
+use super::statement::{ROWS_MAX, TEXTS};
 use super::tail::Novelty;
 use super::work::{Touched, Work, sent_key};
 use super::writer::{Broken, Writer};
@@ -48,16 +48,12 @@ impl Shared {
         }
         let missing: Vec<_> = missing.into_iter().collect();
         for chunk in missing.chunks(ROWS_MAX) {
-            let columns = rows::CONVERSATION;
-            let text = format!(
-                "SELECT {columns} FROM conversation c WHERE c.id IN ({})",
-                places(chunk.len().next_power_of_two())
-            );
+            let (text, _) = TEXTS.conversations.of(chunk.len());
             let mut arguments = SqliteArguments::default();
             for conv in chunk {
                 arguments.add(conv.as_str()).map_err(sqlx::Error::Encode)?;
             }
-            let found = sqlx::query_with(own(text), arguments)
+            let found = sqlx::query_with(text, arguments)
                 .fetch_all(&mut writer.conn)
                 .await?;
             for row in &found {
@@ -113,7 +109,7 @@ impl Shared {
             for (no, user, cm_id) in chunk {
                 bind_key(&mut arguments, *no, user, Some(cm_id)).map_err(sqlx::Error::Encode)?;
             }
-            let sql = writer.probe.of(chunk.len());
+            let (sql, _) = TEXTS.probe.of(chunk.len());
             let found = sqlx::query_with(sql, arguments)
                 .fetch_all(&mut writer.conn)
                 .await?;
@@ -139,7 +135,7 @@ impl Shared {
             for ((no, user), _) in chunk {
                 bind_key(&mut arguments, *no, user, None).map_err(sqlx::Error::Encode)?;
             }
-            let sql = writer.newest.of(chunk.len());
+            let sql = TEXTS.newest.of(chunk.len()).0;
             let found = sqlx::query_with(sql, arguments)
                 .fetch_all(&mut writer.conn)
                 .await?;

@@ -8,13 +8,10 @@ use im_core::rule::commit::cursor_goal;
 use sqlx::Arguments;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 
-use super::statement::{own, places};
+use super::statement::{ROWS_MAX, TEXTS};
 use super::work::Work;
 use super::{rows, sql};
 use crate::error::port_error;
-
-/// Member rows read or written by one statement.
-const MEMBERS_CHUNK: usize = 128;
 
 /// The rows of these users, with their stamps.
 pub(super) async fn read(
@@ -23,17 +20,14 @@ pub(super) async fn read(
     users: &[UserId],
 ) -> Result<BTreeMap<UserId, (Member, Stamp)>, PortError> {
     let mut found = BTreeMap::new();
-    for chunk in users.chunks(MEMBERS_CHUNK) {
-        let columns = rows::MEMBER;
-        let places = places(chunk.len().next_power_of_two());
-        let text =
-            format!("SELECT {columns} FROM member m WHERE m.conv = ? AND m.user IN ({places})");
+    for chunk in users.chunks(ROWS_MAX) {
+        let (text, _) = TEXTS.members.of(chunk.len());
         let mut arguments = SqliteArguments::default();
         add(&mut arguments, no)?;
         for user in chunk {
             add(&mut arguments, user.as_str())?;
         }
-        let rows = sqlx::query_with(own(text), arguments)
+        let rows = sqlx::query_with(text, arguments)
             .fetch_all(&mut *conn)
             .await;
         for row in &rows.map_err(port_error)? {
@@ -50,13 +44,8 @@ pub(super) async fn write(
     no: i64,
     members: &[(Member, Stamp)],
 ) -> Result<(), PortError> {
-    for chunk in members.chunks(MEMBERS_CHUNK) {
-        let row = format!("({})", places(10));
-        let text = format!(
-            "INSERT OR REPLACE INTO member (conv, user, role, first_seq, left_seq, version, \
-             muted_until, delivered, read, stamp) VALUES {}",
-            vec![row.as_str(); chunk.len()].join(",")
-        );
+    for chunk in members.chunks(ROWS_MAX) {
+        let (text, recurs) = TEXTS.write_members.of(chunk.len());
         let mut arguments = SqliteArguments::default();
         for (member, stamp) in chunk {
             add(&mut arguments, no)?;
@@ -70,8 +59,7 @@ pub(super) async fn write(
             add(&mut arguments, sql(member.read))?;
             add(&mut arguments, stamp.0 as i64)?;
         }
-        // Few sizes recur, so the text is not worth a place in the statement cache.
-        let query = sqlx::query_with(own(text), arguments).persistent(false);
+        let query = sqlx::query_with(text, arguments).persistent(recurs);
         query.execute(&mut *conn).await.map_err(port_error)?;
     }
     Ok(())

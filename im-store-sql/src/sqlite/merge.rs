@@ -13,7 +13,7 @@ use im_core::port::PortError;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, Row};
 
-use super::statement::{ROWS_MAX, own, places};
+use super::statement::{Exact, ROWS_MAX, TEXTS};
 use super::tail::TailEntry;
 use super::writer::{Writer, begin, end};
 use super::{Shared, sql};
@@ -127,17 +127,11 @@ async fn write_slice(writer: &mut Writer, slice: &Slice) -> Result<(), sqlx::Err
         .iter()
         .flat_map(|(_, no, _, entries)| entries.iter().map(move |entry| (*no, entry)))
         .collect();
-    insert(
-        writer,
-        "entry_seq (conv, seq, n)",
-        3,
-        &rows,
-        |to, no, row| {
-            to.add(no)?;
-            to.add(sql(row.entry.seq))?;
-            to.add(row.n)
-        },
-    )
+    insert(writer, &TEXTS.index_seq, &rows, |to, no, row| {
+        to.add(no)?;
+        to.add(sql(row.entry.seq))?;
+        to.add(row.n)
+    })
     .await?;
     let mut sent: Vec<(i64, &TailEntry)> = rows
         .into_iter()
@@ -146,18 +140,12 @@ async fn write_slice(writer: &mut Writer, slice: &Slice) -> Result<(), sqlx::Err
     sent.sort_by(|(a, x), (b, y)| {
         (a, &x.entry.from, &x.entry.cm_id).cmp(&(b, &y.entry.from, &y.entry.cm_id))
     });
-    insert(
-        writer,
-        "entry_cm (conv, sender, cm_id, n)",
-        4,
-        &sent,
-        |to, no, row| {
-            to.add(no)?;
-            to.add(row.entry.from.as_str())?;
-            to.add(row.entry.cm_id.as_ref().map(|cm_id| cm_id.as_str()))?;
-            to.add(row.n)
-        },
-    )
+    insert(writer, &TEXTS.index_cm, &sent, |to, no, row| {
+        to.add(no)?;
+        to.add(row.entry.from.as_str())?;
+        to.add(row.entry.cm_id.as_ref().map(|cm_id| cm_id.as_str()))?;
+        to.add(row.n)
+    })
     .await?;
     for (conversation, no, stamp, _) in slice {
         sqlx::query(
@@ -172,24 +160,19 @@ async fn write_slice(writer: &mut Writer, slice: &Slice) -> Result<(), sqlx::Err
     Ok(())
 }
 
-/// Rows that are there already are left: a merge whose outcome was unknown is done again.
 async fn insert(
     writer: &mut Writer,
-    table: &str,
-    columns: usize,
+    into: &Exact,
     rows: &[(i64, &TailEntry)],
     bind: impl Fn(&mut SqliteArguments, i64, &TailEntry) -> Result<(), sqlx::error::BoxDynError>,
 ) -> Result<(), sqlx::Error> {
     for chunk in rows.chunks(ROWS_MAX) {
-        let row = format!("({})", places(columns));
-        let values = vec![row.as_str(); chunk.len()].join(",");
         let mut arguments = SqliteArguments::default();
         for (no, row) in chunk {
             bind(&mut arguments, *no, row).map_err(sqlx::Error::Encode)?;
         }
-        let text = format!("INSERT OR IGNORE INTO {table} VALUES {values}");
-        let whole = chunk.len() == ROWS_MAX;
-        let query = sqlx::query_with(own(text), arguments).persistent(whole);
+        let (text, recurs) = into.of(chunk.len());
+        let query = sqlx::query_with(text, arguments).persistent(recurs);
         query.execute(&mut writer.conn).await?;
     }
     Ok(())

@@ -16,7 +16,7 @@ use sqlx::sqlite::{
 use sqlx::{Connection, Row};
 
 use super::lock::FileLock;
-use super::statement::own;
+use super::statement::{TEXTS, own};
 use super::tail::{Tail, TailEntry};
 use super::writer::Writer;
 use super::{Shared, SqliteOptions, SqliteStore, Synchronous, merge, rows};
@@ -174,12 +174,7 @@ impl Shared {
         }
         let from = merged.max(after.0 as i64);
         let mut found: BTreeMap<i64, Vec<TailEntry>> = BTreeMap::new();
-        let text = format!(
-            "SELECT e.n, e.conv, c.id, {} FROM entry e JOIN conversation c ON c.no = e.conv \
-             WHERE e.n > ? AND e.seq > c.head ORDER BY e.n",
-            rows::ENTRY
-        );
-        let all = sqlx::query(own(text))
+        let all = sqlx::query(TEXTS.tail.clone())
             .bind(from)
             .fetch_all(&mut *conn)
             .await?;
@@ -207,11 +202,10 @@ impl Shared {
         no: i64,
         entries: Vec<TailEntry>,
     ) -> Result<(), OpenError> {
-        let text = format!(
-            "SELECT {} FROM conversation c WHERE c.no = ?",
-            rows::CONVERSATION
-        );
-        let row = sqlx::query(own(text)).bind(no).fetch_one(conn).await?;
+        let row = sqlx::query(TEXTS.conversation.clone())
+            .bind(no)
+            .fetch_one(conn)
+            .await?;
         let (no, mut conversation, stamp) = rows::conversation(&row).map_err(damaged)?;
         let mut tail = self.tail.lock();
         let known = tail

@@ -6,23 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use im_core::model::{
-    Conversation, ConversationId, Entry, Family, Kind, Member, Seq, Stamp, Timestamp, UserId,
+    Conversation, ConversationId, Entry, Family, Member, Seq, Stamp, Timestamp, UserId,
 };
 use im_core::port::{
-    Changed, ChangedConversation, Departed, MembershipLine, MembershipPage, PortError, RecordKey,
-    View,
+    Changed, ChangedConversation, Departed, LogQuery, MembershipLine, MembershipPage, PortError,
+    RecordKey, View,
 };
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, Row};
 
-use super::statement::{own, places};
+use super::statement::{TEXTS, UNREAD_MAX, USERS_MAX};
 use super::{Shared, records, rows, sql};
 use crate::error::port_error;
-
-/// Where counting for `unread` ends.
-const UNREAD_MAX: usize = 999;
-/// Users asked for in one statement.
-const USERS_CHUNK: usize = 500;
 
 /// What the tail knew of a conversation at one moment.
 #[derive(Debug, Clone)]
@@ -49,7 +44,7 @@ impl Shared {
         let mut found = None;
         let mut members = HashMap::new();
         let no_users: [&[UserId]; 1] = [&[]];
-        let chunks: Vec<&[UserId]> = users.chunks(USERS_CHUNK).collect();
+        let chunks: Vec<&[UserId]> = users.chunks(USERS_MAX).collect();
         for chunk in if chunks.is_empty() {
             no_users.to_vec()
         } else {
@@ -93,16 +88,9 @@ impl Shared {
         conv: &ConversationId,
         users: &[UserId],
     ) -> Result<Vec<sqlx::sqlite::SqliteRow>, PortError> {
-        // One statement, so that the version and the members are of one moment.
-        let text = format!(
-            "SELECT {}, {} FROM conversation c LEFT JOIN member m \
-             ON m.conv = c.no AND m.user IN ({}) WHERE c.id = ?",
-            rows::CONVERSATION,
-            rows::MEMBER,
-            places(users.len().next_power_of_two())
-        );
+        let (text, takes) = TEXTS.view.of(users.len());
         let mut arguments = SqliteArguments::default();
-        for at in 0..users.len().next_power_of_two() {
+        for at in 0..takes {
             let user = users.get(at).map(UserId::as_str);
             arguments
                 .add(user)
@@ -111,7 +99,7 @@ impl Shared {
         arguments
             .add(conv.as_str())
             .map_err(|error| port_error(sqlx::Error::Encode(error)))?;
-        sqlx::query_with(own(text), arguments)
+        sqlx::query_with(text, arguments)
             .fetch_all(&self.readers)
             .await
             .map_err(port_error)
@@ -123,12 +111,7 @@ impl Shared {
         after: Option<&UserId>,
         limit: usize,
     ) -> Result<Vec<Member>, PortError> {
-        let text = format!(
-            "SELECT {} FROM member m WHERE m.conv = (SELECT no FROM conversation WHERE id = ?) \
-             AND m.user > ? AND m.left_seq IS NULL ORDER BY m.user LIMIT ?",
-            rows::MEMBER
-        );
-        let found = sqlx::query(own(text))
+        let found = sqlx::query(TEXTS.members_after.clone())
             .bind(conv.as_str())
             .bind(after.map_or("", UserId::as_str))
             .bind(limit as i64)
@@ -219,12 +202,7 @@ impl Shared {
         seen: &HashMap<ConversationId, Seen>,
         since: Stamp,
     ) -> Result<Vec<(Stamp, i64, Conversation, Member)>, PortError> {
-        let text = format!(
-            "SELECT {}, {} FROM member m JOIN conversation c ON c.no = m.conv WHERE m.user = ?",
-            rows::CONVERSATION,
-            rows::MEMBER
-        );
-        let found = sqlx::query(own(text))
+        let found = sqlx::query(TEXTS.list.clone())
             .bind(user.as_str())
             .fetch_all(&self.readers)
             .await;
@@ -266,10 +244,14 @@ impl Shared {
             let in_tail = tail.iter().find(|entry| entry.seq == last);
             line.last = match in_tail {
                 Some(entry) => Some(Entry::clone(entry)),
-                None => self
-                    .after(&line.conversation.id, Seq(last.0 - 1), 1, usize::MAX)
-                    .await?
-                    .pop(),
+                None => {
+                    let query = LogQuery::After {
+                        seq: Seq(last.0 - 1),
+                        limit: 1,
+                        bytes: usize::MAX,
+                    };
+                    self.log(&line.conversation.id, query).await?.pop()
+                }
             };
         }
         let from = Seq(member.read.0.max(first.0.saturating_sub(1)));
@@ -295,18 +277,7 @@ impl Shared {
         last: Seq,
         below: Seq,
     ) -> Result<usize, PortError> {
-        let say: Vec<String> = Kind::ALL
-            .iter()
-            .filter(|kind| kind.family() == Family::Say)
-            .map(|kind| format!("'{}'", kind.as_str()))
-            .collect();
-        let text = format!(
-            "SELECT count(*) FROM (SELECT 1 FROM entry_seq s JOIN entry e ON e.n = s.n \
-             WHERE s.conv = ? AND s.seq > ? AND s.seq <= ? AND s.seq < ? AND e.sender <> ? \
-             AND e.kind IN ({}) LIMIT {UNREAD_MAX})",
-            say.join(",")
-        );
-        let count: i64 = sqlx::query_scalar(own(text))
+        let count: i64 = sqlx::query_scalar(TEXTS.count_say.clone())
             .bind(no)
             .bind(sql(from))
             .bind(sql(last))
@@ -402,11 +373,7 @@ impl Shared {
         since: Stamp,
         limit: usize,
     ) -> Result<Vec<(Stamp, ChangedConversation)>, PortError> {
-        let text = format!(
-            "SELECT {} FROM conversation c WHERE c.stamp > ? ORDER BY c.stamp LIMIT ?",
-            rows::CONVERSATION
-        );
-        let found = sqlx::query(own(text))
+        let found = sqlx::query(TEXTS.changed.clone())
             .bind(since.0 as i64)
             .bind(limit as i64)
             .fetch_all(&self.readers)

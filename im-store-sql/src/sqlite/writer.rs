@@ -8,7 +8,7 @@ use im_core::rule::commit::appends;
 use sqlx::Arguments;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 
-use super::statement::{Padded, ROWS_MAX};
+use super::statement::{ROWS_MAX, TEXTS};
 use super::tail::TailEntry;
 use super::work::{Work, only_appends};
 use super::{Shared, ops, rows, sql};
@@ -17,13 +17,10 @@ use crate::error::port_error;
 /// How often a batch is tried again because somebody else wrote in between.
 const TRIES_MAX: u32 = 4;
 
-/// The connection that writes, with its statements.
+/// The connection that writes.
 #[derive(Debug)]
 pub(super) struct Writer {
     pub(super) conn: SqliteConnection,
-    insert: Padded,
-    pub(super) probe: Padded,
-    pub(super) newest: Padded,
     /// A batch is under way, or was dropped in the middle: then what it left is undone first.
     dirty: bool,
 }
@@ -32,48 +29,14 @@ pub(super) struct Writer {
 type Answers = Vec<Result<Committed, Rejected>>;
 
 impl Writer {
-    pub(super) fn new(conn: SqliteConnection) -> Self {
-        let insert = insert_statement();
-        let probe = Padded::new(
-            "SELECT f.conv, e.seq, e.id, e.sender, e.at, e.cm_id, e.digest, e.kind, '{}', \
-             NULL, NULL, NULL, c.id FROM (",
-            3,
-            ") p JOIN entry_cm f ON f.conv = p.column1 AND f.sender = p.column2 \
-             AND f.cm_id = p.column3 JOIN entry e ON e.n = f.n \
-             JOIN conversation c ON c.no = f.conv",
-        );
-        let newest = Padded::new(
-            "SELECT p.column1, p.column2, (SELECT max(f.cm_id) FROM entry_cm f \
-             WHERE f.conv = p.column1 AND f.sender = p.column2) FROM (",
-            2,
-            ") p WHERE p.column1 IS NOT NULL",
-        );
-        Self {
-            conn,
-            insert,
-            probe,
-            newest,
-            dirty: false,
-        }
-    }
-
-    /// Inserts entries, in statements of at most [`ROWS_MAX`].
-    async fn insert(&mut self, entries: &[(i64, TailEntry)]) -> Result<(), sqlx::Error> {
-        insert_with(&mut self.conn, &self.insert, entries).await
+    pub(super) const fn new(conn: SqliteConnection) -> Self {
+        Self { conn, dirty: false }
     }
 }
 
-/// Inserts entries on a connection that is not the writer.
-pub(super) async fn insert_alone(
+/// Inserts entries, each with its conversation's number, in statements of at most [`ROWS_MAX`].
+pub(super) async fn insert(
     conn: &mut SqliteConnection,
-    entries: &[(i64, TailEntry)],
-) -> Result<(), sqlx::Error> {
-    insert_with(conn, &insert_statement(), entries).await
-}
-
-async fn insert_with(
-    conn: &mut SqliteConnection,
-    statement: &Padded,
     entries: &[(i64, TailEntry)],
 ) -> Result<(), sqlx::Error> {
     for chunk in entries.chunks(ROWS_MAX) {
@@ -81,19 +44,10 @@ async fn insert_with(
         for (no, row) in chunk {
             bind_entry(&mut arguments, *no, row).map_err(sqlx::Error::Encode)?;
         }
-        let sql = statement.of(chunk.len());
+        let (sql, _) = TEXTS.insert.of(chunk.len());
         sqlx::query_with(sql, arguments).execute(&mut *conn).await?;
     }
     Ok(())
-}
-
-fn insert_statement() -> Padded {
-    Padded::new(
-        "INSERT INTO entry (n, conv, seq, id, sender, at, cm_id, digest, kind, body, \
-         reply_to, mentions, expires_at) SELECT * FROM (",
-        13,
-        ") WHERE column1 IS NOT NULL",
-    )
 }
 
 fn bind_entry(
@@ -222,10 +176,10 @@ impl Shared {
             let answers = self.decide_appends(writer, &mut work, batch).await?;
             if work.rows.len() <= ROWS_MAX {
                 // One statement is its own transaction.
-                writer.insert(&work.rows).await?;
+                insert(&mut writer.conn, &work.rows).await?;
             } else {
                 begin(writer).await?;
-                let done = writer.insert(&work.rows).await;
+                let done = insert(&mut writer.conn, &work.rows).await;
                 end(writer, done.map_err(Broken::from)).await?;
             }
             self.keep(work);
@@ -291,7 +245,7 @@ impl Shared {
                 },
             );
         }
-        writer.insert(&work.rows).await?;
+        insert(&mut writer.conn, &work.rows).await?;
         if work.stamp_without_entry {
             let stamp = work.stamp.0 as i64;
             sqlx::query("UPDATE meta SET stamp = ?")

@@ -102,6 +102,7 @@
 pub mod frame;
 pub mod machine;
 pub mod model;
+mod named;
 #[cfg(feature = "planted")]
 pub mod planted;
 pub mod port;

@@ -2,67 +2,46 @@
 
 use serde::{Deserialize, Serialize};
 
-macro_rules! error_codes {
-    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
-        /// Why a frame was refused.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum ErrorCode {
-            $($(#[$doc])* $name,)*
-        }
+use crate::named::named;
 
-        impl ErrorCode {
-            /// Every code.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
-
-            /// Its name on the wire.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $text,)* }
-            }
-
-            /// The code of that name.
-            #[must_use]
-            pub fn parse(name: &str) -> Option<Self> {
-                match name { $($text => Some(Self::$name),)* _ => None }
-            }
-        }
-    };
-}
-
-error_codes! {
-    /// A field is missing or misshapen; the message names it.
-    BadFrame = "bad_frame";
-    /// Either side's block refuses both ways in a direct conversation.
-    Blocked = "blocked";
-    /// Too much in flight.
-    Busy = "busy";
-    /// The `cm_id` already stands for another message in this conversation.
-    CmIdReused = "cm_id_reused";
-    /// The state is not one in which this can be done.
-    Conflict = "conflict";
-    /// The user may not.
-    Forbidden = "forbidden";
-    /// A bug of the server's.
-    Internal = "internal";
-    /// The user may not speak here now.
-    Muted = "muted";
-    /// No such thing, or none that a stranger may know of.
-    NotFound = "not_found";
-    /// The user once was a member.
-    NotMember = "not_member";
-    /// Too many in too short a time.
-    RateLimited = "rate_limited";
-    /// A word list or a hook refused it.
-    Rejected = "rejected";
-    /// Larger than a limit.
-    TooLarge = "too_large";
-    /// The token is bad.
-    Unauthenticated = "unauthenticated";
-    /// A backend is away; the outcome may be unknown.
-    Unavailable = "unavailable";
-    /// No such frame or method in this version.
-    Unsupported = "unsupported";
+named! {
+    /// Why a frame was refused.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum ErrorCode {
+        /// A field is missing or misshapen; the message names it.
+        BadFrame = "bad_frame",
+        /// Either side's block refuses both ways in a direct conversation.
+        Blocked = "blocked",
+        /// Too much in flight.
+        Busy = "busy",
+        /// The `cm_id` already stands for another message in this conversation.
+        CmIdReused = "cm_id_reused",
+        /// The state is not one in which this can be done.
+        Conflict = "conflict",
+        /// The user may not.
+        Forbidden = "forbidden",
+        /// A bug of the server's.
+        Internal = "internal",
+        /// The user may not speak here now.
+        Muted = "muted",
+        /// No such thing, or none that a stranger may know of.
+        NotFound = "not_found",
+        /// The user once was a member.
+        NotMember = "not_member",
+        /// Too many in too short a time.
+        RateLimited = "rate_limited",
+        /// A word list or a hook refused it.
+        Rejected = "rejected",
+        /// Larger than a limit.
+        TooLarge = "too_large",
+        /// The token is bad.
+        Unauthenticated = "unauthenticated",
+        /// A backend is away; the outcome may be unknown.
+        Unavailable = "unavailable",
+        /// No such frame or method in this version.
+        Unsupported = "unsupported",
+    }
 }
 
 impl ErrorCode {

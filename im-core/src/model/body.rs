@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::value::{DEPTH_MAX, Value};
+use crate::named::named;
 
 /// Which family a kind belongs to, and so who may send it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,83 +16,80 @@ pub enum Family {
     Server,
 }
 
-macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident = $text:literal, $family:ident;)*) => {
-        /// What an entry is.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Kind {
-            $($(#[$doc])* $name,)*
-        }
-
-        impl Kind {
-            /// Every kind.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
-
-            /// Its name on the wire and in the store.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $text,)* }
-            }
-
-            /// The kind of that name.
-            #[must_use]
-            pub fn parse(name: &str) -> Option<Self> {
-                match name { $($text => Some(Self::$name),)* _ => None }
-            }
-
-            /// Its family.
-            #[must_use]
-            pub const fn family(self) -> Family {
-                match self { $(Self::$name => Family::$family,)* }
-            }
-        }
-    };
+named! {
+    /// What an entry is.
+    pub enum Kind {
+        /// `text`
+        Text = "text",
+        /// An uploaded picture.
+        Image = "image",
+        /// An uploaded video.
+        Video = "video",
+        /// An uploaded voice message.
+        Voice = "voice",
+        /// An uploaded file.
+        File = "file",
+        /// A sticker.
+        Sticker = "sticker",
+        /// A place.
+        Location = "location",
+        /// A card.
+        Card = "card",
+        /// A form to fill.
+        Form = "form",
+        /// A filled form.
+        FormAnswer = "form_answer",
+        /// The embedder's own: `type` and `data`.
+        Custom = "custom",
+        /// Another text for an earlier entry.
+        Edit = "edit",
+        /// An earlier entry taken back.
+        Recall = "recall",
+        /// A reaction to an earlier entry.
+        React = "react",
+        /// An earlier entry pinned or unpinned.
+        Pin = "pin",
+        /// A change of the members.
+        Member = "member",
+        /// A change of the group's own data.
+        Group = "group",
+        /// An announcement.
+        Announce = "announce",
+        /// A call.
+        Call = "call",
+        /// A step of the service desk.
+        Desk = "desk",
+        /// What is left of an erased entry. A `member` entry is never erased by itself: a room that
+        /// lags must still read who left.
+        Erased = "erased",
+    }
 }
 
-kinds! {
-    /// `text`
-    Text = "text", Say;
-    /// An uploaded picture.
-    Image = "image", Say;
-    /// An uploaded video.
-    Video = "video", Say;
-    /// An uploaded voice message.
-    Voice = "voice", Say;
-    /// An uploaded file.
-    File = "file", Say;
-    /// A sticker.
-    Sticker = "sticker", Say;
-    /// A place.
-    Location = "location", Say;
-    /// A card.
-    Card = "card", Say;
-    /// A form to fill.
-    Form = "form", Say;
-    /// A filled form.
-    FormAnswer = "form_answer", Say;
-    /// The embedder's own: `type` and `data`.
-    Custom = "custom", Say;
-    /// Another text for an earlier entry.
-    Edit = "edit", Change;
-    /// An earlier entry taken back.
-    Recall = "recall", Change;
-    /// A reaction to an earlier entry.
-    React = "react", Change;
-    /// An earlier entry pinned or unpinned.
-    Pin = "pin", Change;
-    /// A change of the members.
-    Member = "member", Server;
-    /// A change of the group's own data.
-    Group = "group", Server;
-    /// An announcement.
-    Announce = "announce", Server;
-    /// A call.
-    Call = "call", Server;
-    /// A step of the service desk.
-    Desk = "desk", Server;
-    /// What is left of an erased entry. A `member` entry is never erased by itself: a room that
-    /// lags must still read who left.
-    Erased = "erased", Server;
+impl Kind {
+    /// Its family.
+    #[must_use]
+    pub const fn family(self) -> Family {
+        match self {
+            Self::Text
+            | Self::Image
+            | Self::Video
+            | Self::Voice
+            | Self::File
+            | Self::Sticker
+            | Self::Location
+            | Self::Card
+            | Self::Form
+            | Self::FormAnswer
+            | Self::Custom => Family::Say,
+            Self::Edit | Self::Recall | Self::React | Self::Pin => Family::Change,
+            Self::Member
+            | Self::Group
+            | Self::Announce
+            | Self::Call
+            | Self::Desk
+            | Self::Erased => Family::Server,
+        }
+    }
 }
 
 /// Why a value is not a body.

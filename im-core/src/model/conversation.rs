@@ -6,71 +6,35 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::id::{ConversationId, Epoch, Seq, Timestamp, UserId};
+use crate::named::named;
 
-/// What a conversation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ConversationKind {
-    /// Two users, or one user alone.
-    Direct,
-    /// Users who joined.
-    Group,
-    /// Few write, many read.
-    Channel,
-    /// A visitor and the service desk.
-    Desk,
-}
-
-impl ConversationKind {
-    /// Its name on the wire and in the store.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Direct => "direct",
-            Self::Group => "group",
-            Self::Channel => "channel",
-            Self::Desk => "desk",
-        }
-    }
-
-    /// The kind of that name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        [Self::Direct, Self::Group, Self::Channel, Self::Desk]
-            .into_iter()
-            .find(|kind| kind.as_str() == name)
+named! {
+    /// What a conversation is.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum ConversationKind {
+        /// Two users, or one user alone.
+        Direct = "direct",
+        /// Users who joined.
+        Group = "group",
+        /// Few write, many read.
+        Channel = "channel",
+        /// A visitor and the service desk.
+        Desk = "desk",
     }
 }
 
-/// What a member may do in a group. Ordered: an owner is above an admin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Speaks and reads.
-    Member,
-    /// Adds, removes and mutes members.
-    Admin,
-    /// Everything, and gives roles. A group has exactly one.
-    Owner,
-}
-
-impl Role {
-    /// Its name on the wire and in the store.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Member => "member",
-            Self::Admin => "admin",
-            Self::Owner => "owner",
-        }
-    }
-
-    /// The role of that name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        [Self::Member, Self::Admin, Self::Owner]
-            .into_iter()
-            .find(|role| role.as_str() == name)
+named! {
+    /// What a member may do in a group. Ordered: an owner is above an admin.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Role {
+        /// Speaks and reads.
+        Member = "member",
+        /// Adds, removes and mutes members.
+        Admin = "admin",
+        /// Everything, and gives roles. A group has exactly one.
+        Owner = "owner",
     }
 }
 

@@ -8,6 +8,7 @@ mod arrows;
 mod house;
 mod measures;
 mod purity;
+mod shown;
 mod source;
 mod words;
 

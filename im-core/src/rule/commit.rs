@@ -1,8 +1,8 @@
 //! What a commit does to the conversation that it is for: decided here once, for every store.
 //!
-//! A store looks up what these ask for, and writes what they say. In this order: [`duplicate`], the
-//! commit's records, [`check`] (with the row of [`actor_asked`]), then the writes, and last, when the
-//! commit's entries have their places, [`change_member`] for each change.
+//! A store looks up what these ask for, and writes what they say. In this order: [`duplicate`],
+//! the commit's records, [`check`] (with the row of [`actor_asked`]), the writes, and last, when
+//! the commit's entries have their places, [`change_member`] for each change.
 
 use std::collections::BTreeMap;
 

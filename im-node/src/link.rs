@@ -40,6 +40,9 @@ struct Out {
 /// When to try again who could not be let in.
 const REFUSED_RECONNECT_MS: (u64, u64) = (500, 5_000);
 
+/// Places that the queue of an idle connection keeps.
+const QUEUE_KEPT: usize = 8;
+
 /// How long a connection whose end was decided may take to write what waits.
 const CLOSE_MS_MAX: u64 = 5_000;
 
@@ -132,8 +135,11 @@ impl Link {
     pub(crate) fn drain(&self, now: Instant, into: &mut Vec<Output>) {
         let mut out = self.out.lock();
         if out.open || out.close.is_some() {
-            let queue = std::mem::take(&mut out.queue);
-            into.extend(queue.into_iter().map(|item| item.into_output(self.codec)));
+            let queue = out.queue.drain(..);
+            into.extend(queue.map(|item| item.into_output(self.codec)));
+            if out.queue.capacity() > QUEUE_KEPT {
+                out.queue = VecDeque::new();
+            }
         }
         if let Some(code) = out.close.take() {
             out.closed = true;

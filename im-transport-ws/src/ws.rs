@@ -159,8 +159,9 @@ fn read(
     connection: &mut Connection,
     first: Option<Result<Message, axum::Error>>,
 ) -> Option<End> {
-    let mut message = first;
-    for _ in 0..READS_MAX {
+    let mut next = Some(first);
+    let mut taken = 0;
+    while let Some(message) = next {
         match message {
             None => return Some(End::Gone),
             Some(Err(error)) => return Some(violation(error)),
@@ -170,13 +171,13 @@ fn read(
                 }
             }
         }
-        if !connection.may_read() {
-            break;
-        }
-        match socket.recv().now_or_never() {
-            Some(next) => message = next,
-            None => break,
-        }
+        taken += 1;
+        // What is taken off the socket is dealt with: none is taken beyond the bound.
+        next = if taken < READS_MAX && connection.may_read() {
+            socket.recv().now_or_never()
+        } else {
+            None
+        };
     }
     None
 }

@@ -173,3 +173,16 @@ async fn messagepack_carries_the_same_frames() {
     peer.raw(BINARY, &[0xc1]).await;
     assert_eq!(peer.closed().await, 4400);
 }
+
+#[tokio::test]
+async fn of_frames_that_come_all_at_once_none_is_passed_over() {
+    const FRAMES: usize = 500;
+    let kit = Kit::start().await;
+    let mut peer = kit.peer("ana", "d").await;
+    let ping = br#"{"t":"ping"}"#;
+    let masked = [&[TEXT, 0x80 | ping.len() as u8, 0, 0, 0, 0], &ping[..]].concat();
+    peer.bytes(&masked.repeat(FRAMES)).await;
+    for _ in 0..FRAMES {
+        peer.get("pong").await;
+    }
+}

@@ -110,6 +110,8 @@ impl Inner {
         let Some(info) = state.info.clone() else {
             return;
         };
+        // They may have become a member later than what made somebody look for them.
+        let first_push = first_push.max(member.first_seq);
         let before = Seq(first_push.0.saturating_sub(1));
         let head = state.machine.head().unwrap_or(info.head);
         let recent = if before < head {

@@ -6,21 +6,25 @@
 
 use std::error::Error as _;
 use std::sync::Weak;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use im_core::model::{Conversation, Stamp};
+use im_core::model::Stamp;
 use im_core::port::PortError;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, Row};
 
 use super::statement::{Exact, ROWS_MAX, TEXTS};
-use super::tail::TailEntry;
+use super::tail::{Slice, TailEntry};
 use super::writer::{Writer, begin, end};
 use super::{Shared, sql};
 use crate::error::port_error;
 
-/// Entries of one slice, and so of one short transaction.
-const SLICE_ROWS: usize = 768;
+/// Entries of one slice, and so of one short transaction: at first, and the bounds …
+const SLICE_ROWS: usize = 256;
+const SLICE_ROWS_MIN: usize = 64;
+const SLICE_ROWS_MAX: usize = 1_024;
+/// … between which it follows the time that a slice takes. Commits wait for a slice.
+const SLICE_TIME: Duration = Duration::from_millis(4);
 /// The tail may grow to so many times `merge_every` before commits wait for the merge.
 const HOLD_BACK: usize = 4;
 /// Pages of the write-ahead log before the writer waits for it to be copied back: 128 MiB.
@@ -47,12 +51,21 @@ pub(super) async fn run(shared: Weak<Shared>) {
     }
 }
 
-type Slice = Vec<(Conversation, i64, Stamp, Vec<TailEntry>)>;
+/// How large the next slice is, after one of so many rows took so long.
+fn next_rows(rows: usize, took: Duration) -> usize {
+    if took > SLICE_TIME {
+        (rows / 2).max(SLICE_ROWS_MIN)
+    } else if took < SLICE_TIME / 2 {
+        (rows * 2).min(SLICE_ROWS_MAX)
+    } else {
+        rows
+    }
+}
 
 impl Shared {
     /// Commits wait when the merge can't keep up, so that the tail stays bounded.
     pub(super) async fn hold_back(&self) {
-        while self.tail.lock().len >= HOLD_BACK * self.options.merge_every.max(SLICE_ROWS) {
+        while self.tail.lock().len >= HOLD_BACK * self.options.merge_every.max(SLICE_ROWS_MAX) {
             tokio::time::sleep(Duration::from_millis(5)).await;
             if self.suspect.load(std::sync::atomic::Ordering::Acquire) {
                 return;
@@ -63,17 +76,19 @@ impl Shared {
     /// One pass: everything that is in the tail now.
     pub(super) async fn merge_all(&self) -> Result<(), PortError> {
         let until = self.tail.lock().stamp;
-        let mut from = 0;
-        loop {
-            let slice = self.tail.lock().slice(from, SLICE_ROWS);
-            let Some((_, last_no, ..)) = slice.last() else {
+        let convs = self.tail.lock().with_entries();
+        let (mut rest, mut rows) = (convs.as_slice(), SLICE_ROWS);
+        while !rest.is_empty() {
+            let slice = self.tail.lock().slice(&mut rest, rows);
+            if slice.is_empty() {
                 break;
-            };
-            from = last_no + 1;
+            }
             let mut writer = self.writer.lock().await;
+            let started = Instant::now();
             begin(&mut writer).await.map_err(port_error)?;
             let done = write_slice(&mut writer, &slice).await;
             end(&mut writer, done).await.map_err(port_error)?;
+            rows = next_rows(rows, started.elapsed());
             let mut tail = self.tail.lock();
             for (conversation, ..) in &slice {
                 tail.merged(&conversation.id, conversation.head);
@@ -176,4 +191,23 @@ async fn insert(
         query.execute(&mut writer.conn).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_follow_the_time_that_they_take_within_bounds() {
+        let mut rows = SLICE_ROWS;
+        for _ in 0..20 {
+            rows = next_rows(rows, SLICE_TIME * 3);
+        }
+        assert_eq!(rows, SLICE_ROWS_MIN);
+        assert_eq!(next_rows(rows, SLICE_TIME * 3 / 4), rows);
+        for _ in 0..20 {
+            rows = next_rows(rows, SLICE_TIME / 9);
+        }
+        assert_eq!(rows, SLICE_ROWS_MAX);
+    }
 }

@@ -16,6 +16,9 @@ const KNOWN_MAX: usize = 100_000;
 const SENDERS_MAX: usize = 200_000;
 
 /// See [`Tail::novelty`].
+/// Conversations, each with its number, its stamp and what of it is not in the indexes.
+pub(super) type Slice = Vec<(Conversation, i64, Stamp, Vec<TailEntry>)>;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Novelty {
     /// It is new.
@@ -169,25 +172,30 @@ impl Tail {
         known.entries.extend(new);
     }
 
-    /// What the next merge takes: whole conversations, in the order of their numbers from `from`
-    /// on, of at least `rows` entries together if there are so many.
-    pub(super) fn slice(
-        &self,
-        from: i64,
-        rows: usize,
-    ) -> Vec<(Conversation, i64, Stamp, Vec<TailEntry>)> {
-        let mut with_tail: Vec<&Known> = self
-            .known
-            .values()
-            .filter(|known| known.no >= from && !known.entries.is_empty())
+    /// The conversations that a pass of the merge takes, in the order of their numbers.
+    pub(super) fn with_entries(&self) -> Vec<ConversationId> {
+        let known = self.known.iter();
+        let mut convs: Vec<_> = known
+            .filter(|(_, known)| !known.entries.is_empty())
+            .map(|(conv, known)| (known.no, conv.clone()))
             .collect();
-        with_tail.sort_unstable_by_key(|known| known.no);
+        convs.sort_unstable_by_key(|(no, _)| *no);
+        convs.into_iter().map(|(_, conv)| conv).collect()
+    }
+
+    /// What the next slice of a pass takes from the rest of its conversations: whole ones, of at
+    /// least `rows` entries together if there are so many.
+    pub(super) fn slice(&self, rest: &mut &[ConversationId], rows: usize) -> Slice {
         let mut taken = 0;
         let mut slice = Vec::new();
-        for known in with_tail {
-            if taken >= rows {
-                break;
-            }
+        while taken < rows
+            && let Some((conv, others)) = rest.split_first()
+        {
+            *rest = others;
+            let known = self.known.get(conv);
+            let Some(known) = known.filter(|known| !known.entries.is_empty()) else {
+                continue;
+            };
             taken += known.entries.len();
             let entries = known.entries.iter().cloned().collect();
             slice.push((known.conversation.clone(), known.no, known.stamp, entries));

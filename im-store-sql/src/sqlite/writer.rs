@@ -14,9 +14,6 @@ use super::work::{Work, only_appends};
 use super::{Shared, ops, rows, sql};
 use crate::error::port_error;
 
-/// How often a batch is tried again because somebody else wrote in between.
-const TRIES_MAX: u32 = 4;
-
 /// The connection that writes.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -155,18 +152,19 @@ impl Shared {
         writer: &mut Writer,
         batch: &[Commit],
     ) -> Result<Answers, PortError> {
-        for _ in 0..TRIES_MAX {
-            if self.suspect.load(Ordering::Acquire) {
-                self.absorb(writer).await?;
-            }
-            match self.try_commit(writer, batch).await {
-                Ok(answers) => return Ok(answers),
-                Err(Broken::Overtaken) => self.suspect.store(true, Ordering::Release),
-                Err(Broken::Sql(error)) => return Err(port_error(error)),
-                Err(Broken::Port(error)) => return Err(error),
-            }
+        if self.suspect.load(Ordering::Acquire) {
+            self.absorb(writer).await?;
         }
-        Err(PortError::new(PortErrorKind::Unavailable))
+        let committed = match self.try_commit(writer, batch).await {
+            // However often others write, they don't behind the lock.
+            Err(Broken::Overtaken) => self.commit_locked(writer, batch).await,
+            done => done,
+        };
+        committed.map_err(|broken| match broken {
+            Broken::Sql(error) => port_error(error),
+            Broken::Port(error) => error,
+            Broken::Overtaken => PortError::new(PortErrorKind::Internal),
+        })
     }
 
     async fn try_commit(&self, writer: &mut Writer, batch: &[Commit]) -> Result<Answers, Broken> {
@@ -188,6 +186,26 @@ impl Shared {
         begin(writer).await?;
         let done = self.write_all(writer, &mut work, batch).await;
         let answers = end(writer, done).await?;
+        self.keep(work);
+        Ok(answers)
+    }
+
+    /// Takes SQLite's write lock, looks what others have written, and commits.
+    async fn commit_locked(
+        &self,
+        writer: &mut Writer,
+        batch: &[Commit],
+    ) -> Result<Answers, Broken> {
+        self.suspect.store(true, Ordering::Release);
+        begin(writer).await?;
+        let done = async {
+            self.absorb(writer).await?;
+            let mut work = Work::new(self.tail.lock().stamp);
+            let answers = self.write_all(writer, &mut work, batch).await?;
+            Ok((answers, work))
+        };
+        let done: Result<_, Broken> = done.await;
+        let (answers, work) = end(writer, done).await?;
         self.keep(work);
         Ok(answers)
     }

@@ -148,8 +148,7 @@ impl Inbox {
         if event.get("kind").and_then(Value::as_text) != Some("conv") {
             return;
         }
-        let line = event.get("line").or_else(|| event.get("conv"));
-        let line = line.cloned().map(ConvLine::from_value);
+        let line = event.get("line").cloned().map(ConvLine::from_value);
         let Some(Ok(line)) = line else {
             return;
         };

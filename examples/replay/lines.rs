@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use imkit::core::model::UserId;
 
@@ -12,17 +13,21 @@ use crate::Result;
 pub(crate) const NARRATOR: &str = "the channel";
 /// The longest title that a group may have.
 const TITLE_CHARS_MAX: usize = 200;
-/// A stamp that goes back by more than this many minutes is the next day's.
-const NEXT_DAY: i64 = 12 * 60;
-const DAY: i64 = 24 * 60;
+/// A stamp that goes back by no more than this many minutes is taken for disorder.
+const DISORDER: i64 = 60;
+/// One that goes back further is later than the one before by half a day or a whole one: there are
+/// logs by clocks of twelve hours.
+const HALF_DAY: i64 = 12 * 60;
+/// What is shown of a row that is wrong.
+const SHOWN_CHARS: usize = 40;
 
 /// A line to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) author: UserId,
     pub(crate) text: String,
-    /// Minutes since the log's first stamp.
-    pub(crate) minute: u32,
+    /// How long after the log's first stamp. Lines of one minute are spread over it.
+    pub(crate) due: Duration,
 }
 
 /// What was not sent as it stands in a file.
@@ -52,23 +57,31 @@ impl Log {
     /// Reads a file; texts longer than `chars_max` become several lines.
     ///
     /// # Errors
-    /// When the file can't be read.
+    /// When the file can't be read, when a row of it is of no known form, or none has a text. They
+    /// name the file, and the line.
     pub(crate) fn read(number: usize, path: &Path, chars_max: usize) -> Result<Self> {
         let bytes = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let name = path
             .file_stem()
             .map_or_else(|| "log".into(), |name| name.to_string_lossy());
         let title = name.chars().take(TITLE_CHARS_MAX).collect();
-        Self::parse(number, title, &bytes, chars_max)
+        let log = Self::parse(number, title, &bytes, chars_max);
+        log.map_err(|wrong| format!("{}:{wrong}", path.display()).into())
     }
 
-    fn parse(number: usize, title: String, bytes: &[u8], chars_max: usize) -> Result<Self> {
+    fn parse(number: usize, title: String, bytes: &[u8], chars_max: usize) -> Result<Self, String> {
         let rows: Vec<(String, bool)> = bytes
             .split(|byte| *byte == b'\n')
             .map(|row| mended(row.strip_suffix(b"\r").unwrap_or(row)))
             .collect();
+        for (at, (row, _)) in (1..).zip(&rows) {
+            check(row).map_err(|wrong| {
+                let shown: String = row.chars().take(SHOWN_CHARS).collect();
+                format!("{at}: {wrong}: {shown:?}")
+            })?;
+        }
         let speakers: BTreeSet<&str> = rows.iter().filter_map(|(row, _)| said_by(row)).collect();
-        let narrator = UserId::new(NARRATOR)?;
+        let narrator = UserId::new(NARRATOR).map_err(|error| error.to_string())?;
         let (mut odd, mut lines, mut clock) = (Oddities::default(), Vec::new(), Clock::default());
         for (row, was_mended) in &rows {
             let (stamp, rest) = stamp(row);
@@ -88,9 +101,13 @@ impl Log {
             lines.extend(pieces.into_iter().map(|text| Line {
                 author: author.clone(),
                 text,
-                minute,
+                due: Duration::from_secs(minute * 60),
             }));
         }
+        if lines.is_empty() {
+            return Err("1: there is no line with a text in it".to_owned());
+        }
+        spread(&mut lines);
         let authors: BTreeSet<&UserId> = lines.iter().map(|line| &line.author).collect();
         let others = authors.into_iter().filter(|author| **author != narrator);
         let members = std::iter::once(&narrator).chain(others).cloned().collect();
@@ -104,26 +121,62 @@ impl Log {
     }
 }
 
-/// Minutes since the first stamp, over midnights.
+/// Minutes since the first stamp, over midnights and noons; never back.
 #[derive(Debug, Default)]
 struct Clock {
-    first: Option<i64>,
-    last: i64,
-    days: i64,
+    last: Option<i64>,
+    passed: u64,
 }
 
 impl Clock {
-    fn tick(&mut self, stamp: Option<i64>) -> u32 {
-        if let Some(stamp) = stamp {
-            if self.first.is_some() && stamp < self.last - NEXT_DAY {
-                self.days += 1;
-            }
-            self.last = stamp;
-            self.first.get_or_insert(stamp);
+    fn tick(&mut self, stamp: Option<i64>) -> u64 {
+        let Some(stamp) = stamp else {
+            return self.passed;
+        };
+        let mut step = stamp - self.last.unwrap_or(stamp);
+        if (-DISORDER..0).contains(&step) {
+            return self.passed;
         }
-        let minute = self.days * DAY + self.last - self.first.unwrap_or(0);
-        u32::try_from(minute).unwrap_or(0)
+        while step < 0 {
+            step += HALF_DAY;
+        }
+        self.last = Some(stamp);
+        self.passed += step.unsigned_abs();
+        self.passed
     }
+}
+
+/// Lines of one minute come at equal distances within it.
+fn spread(lines: &mut [Line]) {
+    for minute in lines.chunk_by_mut(|a, b| a.due == b.due) {
+        let count = u32::try_from(minute.len()).unwrap_or(u32::MAX);
+        for (place, line) in (0..).zip(minute) {
+            line.due += Duration::from_secs(60) / count * place;
+        }
+    }
+}
+
+/// Whether a row is of a form that is known.
+fn check(row: &str) -> Result<(), &'static str> {
+    let cut = row.strip_prefix('[').and_then(|row| row.split_once(']'));
+    let is_stamped = cut.map(|(inner, _)| minutes(inner).is_some());
+    match is_stamped {
+        Some(true) => Ok(()),
+        Some(false) => Err("no time of day in the brackets"),
+        None if row.is_empty() || said(row).0.is_some() || row.starts_with("===") => Ok(()),
+        None => Err("not a row of a chat log, which begins with [HH:MM], <nick>, * or ==="),
+    }
+}
+
+/// `HH:MM`.
+fn minutes(text: &str) -> Option<i64> {
+    let (hour, minute) = text.split_once(':')?;
+    let number = |text: &str, below: i64| {
+        let is_number = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse().ok().filter(|_| is_number)?;
+        (0..below).contains(&number).then_some(number)
+    };
+    Some(number(hour, 24)? * 60 + number(minute, 60)?)
 }
 
 /// Text without what no message can hold, and whether there was any.
@@ -139,10 +192,6 @@ fn mended(bytes: &[u8]) -> (String, bool) {
 
 /// `[HH:MM] `, in minutes, and what follows.
 fn stamp(row: &str) -> (Option<i64>, &str) {
-    let minutes = |inner: &str| {
-        let (hour, minute) = inner.split_once(':')?;
-        Some(hour.parse::<i64>().ok()? * 60 + minute.parse::<i64>().ok()?)
-    };
     let cut = row.strip_prefix('[').and_then(|row| row.split_once(']'));
     match cut.and_then(|(inner, rest)| Some((minutes(inner)?, rest))) {
         Some((minutes, rest)) => (Some(minutes), rest.strip_prefix(' ').unwrap_or(rest)),
@@ -184,20 +233,21 @@ mod tests {
     #[test]
     fn every_row_with_a_text_is_a_line_of_who_said_it() {
         let log = "[23:58] <ann> hi\n=== bob is now known as rob\n[23:59] * ann waves\n\
-                   [00:01] <rob> ok\n[00:01] <ann> \n=== ann [x@y] has left\nodd\n";
+                   [00:01] <rob> ok\n[00:01] <ann> \n=== ann [x@y] has left\n\
+                   [00:01] -odd- notice\n";
         let log = Log::parse(0, "t".to_owned(), log.as_bytes(), 100).unwrap();
         let lines: Vec<_> = log
             .lines
             .iter()
-            .map(|line| (line.author.as_str(), line.text.as_str(), line.minute))
+            .map(|line| (line.author.as_str(), line.text.as_str(), line.due.as_secs()))
             .collect();
         let expected = [
             ("ann", "hi", 0),
-            (NARRATOR, "=== bob is now known as rob", 0),
-            ("ann", "* ann waves", 1),
-            ("rob", "ok", 3),
-            ("ann", "=== ann [x@y] has left", 3),
-            (NARRATOR, "odd", 3),
+            (NARRATOR, "=== bob is now known as rob", 30),
+            ("ann", "* ann waves", 60),
+            ("rob", "ok", 180),
+            ("ann", "=== ann [x@y] has left", 200),
+            (NARRATOR, "-odd- notice", 220),
         ];
         assert_eq!(lines, expected);
         let members: Vec<_> = log.members.iter().map(UserId::as_str).collect();
@@ -211,5 +261,39 @@ mod tests {
         let texts: Vec<_> = log.lines.iter().map(|line| line.text.as_str()).collect();
         assert_eq!(texts, ["xxx", "yyy", "z", "\u{fffd}\u{fffd}"]);
         assert_eq!((log.odd.long, log.odd.mended), (1, 1));
+    }
+
+    #[test]
+    fn the_clock_goes_over_midnight_and_over_the_noon_of_twelve_hours_and_never_back() {
+        let passed = |stamps: &[&str]| -> Vec<u64> {
+            let mut clock = Clock::default();
+            let stamps = stamps.iter().map(|stamp| minutes(stamp));
+            stamps.map(|stamp| clock.tick(stamp)).collect()
+        };
+        assert_eq!(passed(&["23:58", "23:59", "00:01"]), [0, 1, 3]);
+        assert_eq!(
+            passed(&["12:58", "01:02", "12:59", "01:00"]),
+            [0, 4, 721, 722]
+        );
+        assert_eq!(passed(&["10:05", "10:03", "10:06"]), [0, 0, 1]);
+    }
+
+    #[test]
+    fn a_file_of_another_form_is_refused_at_its_line() {
+        let parse = |text: &[u8]| Log::parse(0, "t".to_owned(), text, 100).map(|_| ());
+        for (text, line) in [
+            (&b""[..], "1: there is no line"),
+            (b"\n\n", "1: there is no line"),
+            (b"[10:00] <a> \n", "1: there is no line"),
+            (b"[10:00] <a> x\nname,age\n", "2: not a row"),
+            (b"\x89PNG\r\n\x1a\n", "1: not a row"),
+            (b"[10:00] <a> x\n\n[24:00] <a> x", "3: no time of day"),
+            (b"[+1:00] <a> x", "1: no time of day"),
+            (b"{\"a\": 1}", "1: not a row"),
+        ] {
+            let refused = parse(text).unwrap_err();
+            assert!(refused.starts_with(line), "{refused}");
+        }
+        assert_eq!(parse(b"<a> x"), Ok(()));
     }
 }

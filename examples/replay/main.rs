@@ -10,13 +10,17 @@
 //! said are sent by a narrator. Several logs run at once; of one log, a line leaves when the one
 //! before was answered, so that there is an order to compare. At the end three members read the
 //! log back, and it is compared with the file, and what every live connection received with that.
+//! A connection that is lost is made again and goes on where it was.
 //!
 //! The server is one of this process's own, on a real socket and a real file, or a running
 //! `im-server` with `--url` and `--secret` (start it with a high `--sends-per-s`).
 
 mod check;
 mod conn;
+mod dial;
+mod ear;
 mod lines;
+mod link;
 mod play;
 mod pool;
 mod server;
@@ -25,6 +29,7 @@ use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -45,6 +50,11 @@ type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 const FILES_SPARE: usize = 200;
 /// Files that a process may have when the system does not say.
 const FILES_FEW: usize = 1_024;
+/// Logs that run at once as fast as they can: with more, each of them waits longer for its
+/// answers, and the server's writes carry less each.
+const AT_ONCE: usize = 4;
+/// Logs that run at once by their stamps, when there is little to do for each.
+const AT_ONCE_TIMED: usize = 32;
 
 /// Replays chat logs through imkit and checks what comes of them.
 #[derive(Debug, Parser)]
@@ -52,11 +62,12 @@ struct Options {
     /// Logs: `[HH:MM] <nick> text`, one row a line
     #[arg(required = true)]
     logs: Vec<PathBuf>,
-    /// Logs that run at once, as far as the limit of open files allows
-    #[arg(long, default_value_t = 32)]
-    at_once: usize,
+    /// Logs that run at once, as far as the limit of open files allows [default: 4; 32 with
+    /// --speed]
+    #[arg(long, value_parser = at_least_one)]
+    at_once: Option<usize>,
     /// So many times faster than it was, by the rows' stamps; as fast as it goes if not given
-    #[arg(long)]
+    #[arg(long, value_parser = positive)]
     speed: Option<f64>,
     /// A running server: ws://127.0.0.1:8080
     #[arg(long, requires = "secret")]
@@ -65,8 +76,19 @@ struct Options {
     #[arg(long, env = "IMKIT_JWT_SECRET")]
     secret: Option<String>,
     /// The longest text that the server takes, in characters
-    #[arg(long, default_value_t = 4_000)]
+    #[arg(long, default_value_t = 4_000, value_parser = at_least_one)]
     text_chars: usize,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok();
+    let number = number.filter(|number: &f64| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| "must be a number above 0".to_owned())
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "must be a whole number above 0".to_owned())
 }
 
 #[tokio::main]
@@ -83,12 +105,6 @@ async fn main() -> ExitCode {
 
 /// Whether all was well.
 async fn run(options: Options) -> Result<bool> {
-    if options
-        .speed
-        .is_some_and(|speed| !speed.is_finite() || speed <= 0.0)
-    {
-        return Err("--speed must be above 0".into());
-    }
     let logs = (0..)
         .zip(&options.logs)
         .map(|(number, path)| Log::read(number, path, options.text_chars));
@@ -108,15 +124,20 @@ async fn run(options: Options) -> Result<bool> {
     let pool = Pool::new(url, secret)?;
     let places = files_max().saturating_sub(FILES_SPARE) / ends;
     let start = Instant::now();
-    let outcomes = play_all(&pool, &logs, options.speed, options.at_once, places).await?;
+    let at_once = options.at_once.unwrap_or(match options.speed {
+        None => AT_ONCE,
+        Some(_) => AT_ONCE_TIMED,
+    });
+    let outcomes = play_all(&pool, &logs, options.speed, at_once, places).await?;
     let took = start.elapsed();
+    let remade = pool.remade.load(Ordering::Relaxed);
     drop(pool);
     if let Some(server) = server
         && let Err(error) = server.stop().await
     {
         eprintln!("the server did not tidy up: {error}");
     }
-    Ok(report(&logs, &outcomes, took))
+    Ok(report(&logs, &outcomes, took, remade))
 }
 
 /// Plays the logs, as many at once as the places for connections allow.
@@ -144,7 +165,7 @@ async fn play_all(
         let outcome = play(pool, log, speed, &bar).await;
         outcome.map_err(|error| format!("{}: {error}", log.title).into())
     });
-    let mut plays = stream::iter(plays).buffer_unordered(at_once.max(1));
+    let mut plays = stream::iter(plays).buffer_unordered(at_once);
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(logs.len());
     while let Some(outcome) = plays.next().await {
         match outcome {
@@ -170,7 +191,7 @@ fn files_max() -> usize {
 }
 
 /// Prints what came of it; whether all was well.
-fn report(logs: &[Log], outcomes: &[Outcome], took: Duration) -> bool {
+fn report(logs: &[Log], outcomes: &[Outcome], took: Duration, remade: u64) -> bool {
     let (mut read, mut live) = (Tally::default(), Tally::default());
     let (mut lines, mut deliveries, mut behind) = (0, 0, 0);
     let mut micros = Histogram::<u64>::new_from(&outcomes[0].micros);
@@ -205,7 +226,8 @@ fn report(logs: &[Log], outcomes: &[Outcome], took: Duration) -> bool {
     let odd = |count: fn(&Log) -> u64| logs.iter().map(count).sum::<u64>();
     println!(
         "{} rows without a text not sent, {} too long ones cut, {} mended; \
-         {behind} times a connection was left behind and caught up",
+         {behind} times a connection was left behind and caught up, \
+         {remade} times one was lost and made again",
         odd(|log| log.odd.empty),
         odd(|log| log.odd.long),
         odd(|log| log.odd.mended),

@@ -12,8 +12,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::Result;
 use crate::check::{Tally, cm_id, entry_line_mark, entry_mark, line_mark};
+use crate::conn::Conn;
 use crate::lines::Log;
-use crate::pool::{Pool, Shared};
+use crate::pool::Pool;
 
 /// Connections that one log opens at once.
 const OPENING: usize = 16;
@@ -45,20 +46,23 @@ pub(crate) struct Outcome {
 /// Replays a log; `speed`: how much faster than it was, as fast as the server takes it if none.
 ///
 /// # Errors
-/// When the server refuses, or a connection is lost.
+/// When the server refuses, or a connection is lost for good.
 pub(crate) async fn play(
     pool: &Pool,
     log: &Log,
     speed: Option<f64>,
     bar: &ProgressBar,
 ) -> Result<Outcome> {
-    let conns: Vec<Shared> = stream::iter(log.members.iter().map(|user| pool.get(user)))
+    let conns: Vec<Arc<Conn>> = stream::iter(log.members.iter().map(|user| pool.get(user)))
         .buffered(OPENING)
         .try_collect()
         .await?;
-    let conv = make_group(&conns, log).await?;
+    let conv = make_group(&conns, log, &pool.run).await?;
+    for conn in &conns {
+        conn.expect(&conv).await?;
+    }
     let (micros, last) = send_all(&conns, log, &conv, speed, bar).await?;
-    until_heard(&conns, &conv, last).await;
+    until_heard(&conns, &conv, last).await?;
     let mut outcome = Outcome {
         read: Tally::default(),
         live: Tally::default(),
@@ -73,35 +77,48 @@ pub(crate) async fn play(
         .collect();
     let mut entries = Vec::new();
     for reader in readers(conns.len()) {
-        let conn = conns[reader].get().ok_or("not connected")?;
-        entries.clear();
-        let mut after = Seq(0);
-        loop {
-            let page = conn.pull(&conv, after).await?;
-            after = page.entries.last().map_or(after, |entry| entry.seq);
-            entries.extend(page.entries);
-            if !page.more {
-                break;
-            }
-        }
+        entries = read_back(&conns[reader], &conv).await?;
         let marks: Vec<u64> = entries.iter().filter_map(|e| entry_line_mark(e)).collect();
-        outcome.read += Tally::of(&lines, &marks);
+        let tally = Tally::of(&lines, &marks);
+        if !tally.is_clean() {
+            let user = &log.members[reader];
+            eprintln!("{}: {user} reads something else: {tally:?}", log.title);
+        }
+        outcome.read += tally;
     }
-    compare_live(&conns, &conv, &entries, &mut outcome);
+    compare_live(log, &conns, &conv, &entries, &mut outcome);
     pool.seen
         .forget(&entries.iter().map(entry_mark).collect::<Vec<_>>());
+    stream::iter(log.members.iter().map(|user| pool.release(user)))
+        .buffer_unordered(OPENING)
+        .collect::<()>()
+        .await;
     Ok(outcome)
+}
+
+/// A whole log, as one member reads it.
+async fn read_back(conn: &Conn, conv: &ConversationId) -> Result<Vec<Arc<Entry>>> {
+    let mut entries: Vec<Arc<Entry>> = Vec::new();
+    loop {
+        let after = entries.last().map_or(Seq(0), |entry| entry.seq);
+        let page = conn.pull(conv, after).await?;
+        entries.extend(page.entries);
+        if !page.more {
+            return Ok(entries);
+        }
+    }
 }
 
 /// What every member's connection heard, against the log.
 fn compare_live(
-    conns: &[Shared],
+    log: &Log,
+    conns: &[Arc<Conn>],
     conv: &ConversationId,
     entries: &[Arc<Entry>],
     outcome: &mut Outcome,
 ) {
     let marks: Vec<u64> = entries.iter().map(entry_mark).collect();
-    for conn in conns.iter().filter_map(|conn| conn.get()) {
+    for (user, conn) in log.members.iter().zip(conns) {
         let ear = conn.take_ear(conv);
         outcome.deliveries += ear.marks.len() as u64;
         outcome.behind += ear.behind;
@@ -111,22 +128,32 @@ fn compare_live(
             .first()
             .and_then(|first| marks.iter().position(|mark| mark == first))
             .filter(|from| entries[..*from].iter().all(|e| e.cm_id.is_none()));
-        outcome.live += Tally::of(&marks[heard_from.unwrap_or(0)..], &ear.marks);
+        let tally = Tally::of(&marks[heard_from.unwrap_or(0)..], &ear.marks);
+        if !tally.is_clean() {
+            eprintln!("{}: {user} heard something else: {tally:?}", log.title);
+        }
+        outcome.live += tally;
     }
 }
 
-/// Three different members, from all over the list.
+/// Three different members, from all over the list; fewer if there are no three. The narrator,
+/// who is first, is taken last.
 fn readers(members: usize) -> impl Iterator<Item = usize> {
     let last = members.saturating_sub(1);
-    let mut readers = vec![0, last / 2, last];
-    readers.dedup();
-    readers.truncate(READERS);
-    readers.into_iter()
+    let middle = last.div_ceil(2);
+    let mut readers = [1, middle, last, 0, 2]
+        .into_iter()
+        .filter(|reader| *reader < members)
+        .collect::<Vec<_>>();
+    let mut known = std::collections::BTreeSet::new();
+    readers.retain(|reader| known.insert(*reader));
+    readers.into_iter().take(READERS)
 }
 
 /// The narrator makes the group, of everybody.
-async fn make_group(conns: &[Shared], log: &Log) -> Result<ConversationId> {
-    let narrator = conns.first().and_then(|conn| conn.get()).ok_or("nobody")?;
+async fn make_group(conns: &[Arc<Conn>], log: &Log, run: &str) -> Result<ConversationId> {
+    let narrator = conns.first().ok_or("nobody")?;
+    let key = |what: &dyn std::fmt::Display| format!("{run}-{}-{what}", log.number);
     let names = |range: Range<usize>| -> Value {
         let users = log.members[range].iter().map(UserId::as_str);
         users.map(Value::from).collect::<Vec<_>>().into()
@@ -136,7 +163,9 @@ async fn make_group(conns: &[Shared], log: &Log) -> Result<ConversationId> {
         ("title", Value::from(log.title.as_str())),
         ("members", names(0..all.min(USERS_MAX))),
     ]);
-    let made = narrator.call("groups.create", params).await?;
+    let made = narrator
+        .call("groups.create", params, key(&"create"))
+        .await?;
     let conv = made
         .get("conv")
         .and_then(Value::as_text)
@@ -147,14 +176,14 @@ async fn make_group(conns: &[Shared], log: &Log) -> Result<ConversationId> {
             ("conv", Value::from(conv.as_str())),
             ("users", names(from..all.min(from + USERS_MAX))),
         ]);
-        narrator.call("groups.add", params).await?;
+        narrator.call("groups.add", params, key(&from)).await?;
     }
     Ok(conv)
 }
 
 /// Sends every line, the next when the last was answered, so that they have an order at all.
 async fn send_all(
-    conns: &[Shared],
+    conns: &[Arc<Conn>],
     log: &Log,
     conv: &ConversationId,
     speed: Option<f64>,
@@ -164,14 +193,12 @@ async fn send_all(
     let (mut last, began) = (Seq(0), Instant::now());
     for (number, line) in log.lines.iter().enumerate() {
         if let Some(speed) = speed {
-            let due = f64::from(line.minute) * 60.0 / speed;
-            sleep_until(began + Duration::from_secs_f64(due)).await;
+            sleep_until(began + line.due.div_f64(speed)).await;
         }
         // The narrator is first, the others follow in their order.
         let place = log.members[1..]
             .binary_search(&line.author)
             .map_or(0, |at| at + 1);
-        let conn = conns[place].get().ok_or("not connected")?;
         let to = Target::Conversation(conv.clone());
         let draft = Draft::text(
             CmId::new(cm_id(log.number, number))?,
@@ -179,7 +206,7 @@ async fn send_all(
             line.text.as_str(),
         );
         let start = Instant::now();
-        last = conn.send(&draft).await?;
+        last = conns[place].send(&draft).await?;
         micros.saturating_record(start.elapsed().as_micros().try_into().unwrap_or(u64::MAX));
         bar.inc(1);
     }
@@ -187,20 +214,44 @@ async fn send_all(
 }
 
 /// Waits until everybody heard the last line, or nothing more comes.
-async fn until_heard(conns: &[Shared], conv: &ConversationId, last: Seq) {
+async fn until_heard(conns: &[Arc<Conn>], conv: &ConversationId, last: Seq) -> Result<()> {
     let (mut before, mut silent) = (0, Instant::now());
     loop {
-        let heard = conns.iter().filter_map(|conn| conn.get());
-        let heard: Vec<Seq> = heard.map(|conn| conn.heard(conv)).collect();
+        let heard = conns.iter().map(|conn| conn.heard(conv));
+        let heard = heard.collect::<Result<Vec<Seq>>>()?;
         if heard.iter().all(|seq| *seq >= last) {
-            return;
+            return Ok(());
         }
         let sum = heard.iter().map(|seq| seq.0).sum();
         if sum != before {
             (before, silent) = (sum, Instant::now());
         } else if silent.elapsed() > SILENCE {
-            return;
+            return Ok(());
         }
         sleep(LOOK_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_different_members_read_back_whenever_there_are_three() {
+        let expected: [&[usize]; 6] = [
+            &[0],
+            &[1, 0],
+            &[1, 2, 0],
+            &[1, 2, 3],
+            &[1, 2, 4],
+            &[1, 3, 5],
+        ];
+        for (members, expected) in (1..).zip(expected) {
+            let mut readers: Vec<_> = readers(members).collect();
+            assert_eq!(readers.len(), members.min(READERS));
+            assert_eq!(readers, expected, "of {members}");
+            readers.dedup();
+            assert_eq!(readers.len(), expected.len());
+        }
     }
 }

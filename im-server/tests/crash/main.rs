@@ -1,73 +1,74 @@
-//! The server killed under load, many times, on one file; and that file damaged.
+//! The server killed under load, many times, on one file; its clients killed, too; and that file
+//! damaged.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod journal;
 mod member;
 mod process;
 mod torn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use im_core::model::{CmId, ConversationId, Entry, UserId};
+use im_client::{Client, ClientBuilder};
+use im_core::frame::PullRange;
+use im_core::machine::Backoff;
+use im_core::model::{CmId, ConversationId, DeviceId, Entry, Seq, Value};
 use tempfile::TempDir;
 
-use crate::process::{Server, token};
-use member::{Member, Shared};
+use crate::journal::{Line, Stream};
+use crate::member::Member;
+use crate::process::{Server, free_address, token};
 
 /// How often the server is killed.
 const KILLS: u32 = 50;
-/// Members of each group, each with a connection.
-const MEMBERS: [&str; 4] = ["ann", "bob", "cid", "dee"];
+/// A member is killed once for so many kills of the server.
+const KILLS_PER_MEMBER: u32 = 2;
+/// Members of each group, each a process with `im-client`; whether one sends a message only when
+/// the last one in its group is answered, so that nothing can change their order.
+const MEMBERS: [(&str, bool); 4] = [("ann", true), ("bob", true), ("cid", false), ("dee", false)];
 /// Groups that everybody is in and writes to.
 const GROUPS: usize = 2;
 /// The longest time from a start to the next kill, in milliseconds.
 const LIFE_MS: u64 = 300;
 /// How long the members may take to settle at the end.
 const SETTLE: Duration = Duration::from_secs(60);
+/// How often they are looked at until then.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Logs by conversation.
 type Logs = BTreeMap<ConversationId, Vec<Arc<Entry>>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_sent_is_there_once_in_order_at_every_member_after_fifty_kills() {
-    let folder = TempDir::new().unwrap();
-    let (shared, mut server) = begin(folder.path()).await;
-    let members = MEMBERS.map(|name| {
-        let token = token(name);
-        tokio::spawn(Member::new(name, token, Arc::clone(&shared)).run())
-    });
+    let (folder, address) = (TempDir::new().unwrap(), free_address());
+    let url = format!("ws://{address}");
+    let mut server = start(folder.path(), address).await;
+    let convs = make_groups(&url).await;
+    let mut members =
+        MEMBERS.map(|(name, in_order)| Member::start(name, folder.path(), &url, &convs, in_order));
     let mut rng = fastrand::Rng::with_seed(12);
     let mut copies = Vec::new();
     for kill in 0..KILLS {
         tokio::time::sleep(Duration::from_millis(rng.u64(0..LIFE_MS))).await;
+        // Sometimes both are away at once.
+        if kill % KILLS_PER_MEMBER == 0 {
+            members[rng.usize(0..MEMBERS.len())].kill_and_start();
+        }
         // SIGKILL, and the process is gone when this returns.
         drop(server);
         if kill % 10 == 9 {
             copies.push(torn::copy(folder.path()));
         }
-        server = start(folder.path()).await;
-        *shared.address.lock().unwrap() = server.address;
+        server = start(folder.path(), address).await;
     }
-    shared
-        .stop
-        .store(true, std::sync::atomic::Ordering::Release);
-    let mut ended = Vec::new();
-    for member in members {
-        ended.push(tokio::time::timeout(SETTLE, member).await.unwrap().unwrap());
-    }
-    // Who was done early may have missed what a slower one wrote last.
-    let again = ended
-        .into_iter()
-        .map(|member| tokio::time::timeout(SETTLE, member.run()));
-    let ended: Result<Vec<_>, _> = futures_util::future::join_all(again)
-        .await
-        .into_iter()
-        .collect();
-    let ended = ended.unwrap();
-    let logs = check_members(&ended, &shared.convs);
+    member::stop(folder.path());
+    let logs = settle(&members, &url, &convs).await;
+    check(&members, &logs);
+    drop(members);
     drop(server);
     copies.push(torn::copy(folder.path()));
     for copy in &copies {
@@ -75,85 +76,156 @@ async fn what_was_sent_is_there_once_in_order_at_every_member_after_fifty_kills(
     }
 }
 
-/// A server on the store in `folder`, and the groups.
-async fn begin(folder: &Path) -> (Arc<Shared>, Server) {
-    let server = start(folder).await;
-    let address = Mutex::new(server.address);
-    let mut convs = Vec::new();
-    for _ in 0..GROUPS {
-        convs.push(member::make_group(server.address, &token(MEMBERS[0]), &MEMBERS[1..]).await);
-    }
-    let stop = false.into();
-    let shared = Shared {
-        address,
-        convs,
-        stop,
-    };
-    (Arc::new(shared), server)
-}
-
-async fn start(folder: &Path) -> Server {
+async fn start(folder: &Path, address: std::net::SocketAddr) -> Server {
     let folder = folder.to_owned();
-    let start = tokio::task::spawn_blocking(move || Server::start(&folder));
+    let start = tokio::task::spawn_blocking(move || Server::start(&folder, address));
     start.await.unwrap()
 }
 
-/// Checks what the members saw against what they were answered; gives the logs.
-fn check_members(ended: &[Member], convs: &[ConversationId]) -> Logs {
-    let start = Instant::now();
+/// A client of the first member, beside that member's own.
+fn reader(url: &str) -> ClientBuilder {
+    Client::builder(url)
+        .token(token(MEMBERS[0].0))
+        .device(DeviceId::new("reader").unwrap())
+        .reconnect(Backoff::new(LOOK, LOOK))
+}
+
+async fn make_groups(url: &str) -> Vec<ConversationId> {
+    let (client, _events) = reader(url).connect().await.unwrap();
+    let others: Vec<Value> = MEMBERS[1..]
+        .iter()
+        .map(|(name, _)| Value::from(*name))
+        .collect();
+    let params = Value::object([("title", Value::from("crash")), ("members", others.into())]);
+    let mut convs = Vec::new();
+    for _ in 0..GROUPS {
+        let made = client
+            .request("groups.create", params.clone())
+            .await
+            .unwrap();
+        let conv = made.get("conv").and_then(Value::as_text).unwrap();
+        convs.push(conv.parse().unwrap());
+    }
+    client.close().await;
+    convs
+}
+
+/// Waits until every send is answered and everybody has everything; gives the logs.
+async fn settle(members: &[Member], url: &str, convs: &[ConversationId]) -> Logs {
+    let until = Instant::now() + SETTLE;
+    let all = |what: &dyn Fn(&Member) -> bool| members.iter().all(what);
+    while !all(&|member| member.lines().contains(&Line::Idle)) {
+        assert!(Instant::now() < until, "a send is not answered");
+        tokio::time::sleep(LOOK).await;
+    }
     let mut logs = Logs::new();
+    let (client, _events) = reader(url).connect().await.unwrap();
     for conv in convs {
-        let log = &ended[0].logs[conv];
-        for member in ended {
-            assert_eq!(&member.logs[conv], log, "{} sees another log", member.user);
-        }
-        let mut once = BTreeSet::new();
-        for (seq, entry) in (1..).zip(log) {
-            assert_eq!(entry.seq.0, seq, "a gap");
-            let id = entry.cm_id.as_ref().map(|cm_id| (&entry.from, cm_id));
-            assert!(id.is_none_or(|id| once.insert(id)), "doubled: {entry:?}");
-        }
-        logs.insert(conv.clone(), log.clone());
+        logs.insert(conv.clone(), read(&client, conv).await);
     }
-    let (mut sent, mut dups, mut connects, mut refused) = (0, 0, 0, 0);
-    for member in ended {
-        for (cm_id, (conv, seq)) in &member.sent {
-            let entry = &logs[conv][seq.0 as usize - 1];
-            assert_eq!(entry.cm_id.as_ref(), Some(cm_id), "another entry at {seq}");
-            assert_eq!(entry.from, member.user);
-            assert_eq!(entry.body.as_text().as_deref(), Some(cm_id.as_str()));
-        }
-        assert!(
-            member.refused > 0 || in_order(&logs, &member.user),
-            "{}'s are not in order",
-            member.user
-        );
-        refused += member.refused;
-        sent += member.sent.len();
-        dups += member.dups;
-        connects += member.connects;
+    client.close().await;
+    let has_all = |member: &Member| {
+        let stream = Stream::of(member.name, &member.lines());
+        let has = |conv: &ConversationId| stream.logs.get(conv).map_or(0, Vec::len);
+        logs.iter().all(|(conv, log)| has(conv) >= log.len())
+    };
+    while !all(&has_all) {
+        assert!(Instant::now() < until, "a member has not got everything");
+        tokio::time::sleep(LOOK).await;
     }
-    let stored: usize = logs
-        .values()
-        .flatten()
-        .filter(|e| e.cm_id.is_some())
-        .count();
-    assert_eq!(stored, sent, "entries that nobody was answered for");
-    assert!(sent as u32 > KILLS, "no load: {sent}");
-    println!(
-        "{KILLS} kills: {sent} sent, {dups} of them answered by a retry as stored before \
-         (killed between commit and answer), {connects} connections, {refused} told to try \
-         again; checked in {:?}",
-        start.elapsed()
-    );
     logs
 }
 
+/// A whole log.
+async fn read(client: &Client, conv: &ConversationId) -> Vec<Arc<Entry>> {
+    let mut log: Vec<Arc<Entry>> = Vec::new();
+    loop {
+        let after = PullRange::After(Seq(log.len() as u64));
+        let page = client.pull(conv.clone(), after, 200).await.unwrap();
+        for entry in page.entries {
+            assert_eq!(entry.seq.0, log.len() as u64 + 1, "a gap");
+            log.push(entry);
+        }
+        if !page.more {
+            return log;
+        }
+    }
+}
+
+/// Checks what the members were handed and answered against the logs.
+fn check(members: &[Member], logs: &Logs) {
+    let mut stored = BTreeMap::new();
+    for (conv, log) in logs {
+        for entry in log {
+            let Some(cm_id) = &entry.cm_id else { continue };
+            let place = (conv.clone(), entry.seq.0);
+            let before = stored.insert(cm_id.as_str().to_owned(), place);
+            assert_eq!(before, None, "doubled: {entry:?}");
+            assert_eq!(entry.body.as_text().as_deref(), Some(cm_id.as_str()));
+        }
+    }
+    let (mut meant, mut dups, mut again, mut lives, mut connects) = (0, 0, 0, 0, 0);
+    for (member, (_, in_order)) in members.iter().zip(MEMBERS) {
+        let lines = member.lines();
+        let stream = Stream::of(member.name, &lines);
+        for (conv, log) in logs {
+            let expected = log.iter().map(|entry| {
+                let cm_id = entry.cm_id.as_ref().map(|cm_id| cm_id.as_str().to_owned());
+                (entry.from.as_str().to_owned(), cm_id)
+            });
+            let expected: Vec<_> = expected.collect();
+            assert_eq!(
+                stream.logs[conv], expected,
+                "{} got another log",
+                member.name
+            );
+        }
+        let mut answered = BTreeSet::new();
+        for line in &lines {
+            match line {
+                Line::Means(_) => meant += 1,
+                Line::Sent {
+                    cm_id,
+                    conv,
+                    seq,
+                    dup,
+                } => {
+                    let place = (conv.clone(), *seq);
+                    assert_eq!(stored.get(cm_id), Some(&place), "{cm_id} is not there");
+                    dups += usize::from(answered.insert(cm_id) && *dup);
+                }
+                _ => {}
+            }
+        }
+        assert!(
+            !in_order || is_in_order(logs, member.name),
+            "{}'s order",
+            member.name
+        );
+        again += stream.again;
+        lives += stream.lives;
+        connects += stream.connects;
+    }
+    assert_eq!(
+        stored.len(),
+        meant,
+        "what was meant to be sent is there once"
+    );
+    assert!(meant as u32 > KILLS, "no load: {meant}");
+    let deaths = lives - MEMBERS.len() as u32;
+    assert!(deaths >= KILLS / KILLS_PER_MEMBER);
+    println!(
+        "{KILLS} kills of the server, {deaths} of members: {meant} sent, {dups} of them answered \
+         by a retry as stored before (killed between commit and answer), {connects} connections, \
+         {again} entries handed out again after a kill"
+    );
+}
+
 /// Whether a member's messages are in the order in which they were written, in each log.
-fn in_order(logs: &Logs, user: &UserId) -> bool {
+fn is_in_order(logs: &Logs, name: &str) -> bool {
     let number = |cm_id: &CmId| -> Option<u64> { cm_id.as_str().rsplit('-').next()?.parse().ok() };
     logs.values().all(|log| {
-        let own = log.iter().filter(|entry| entry.from == *user);
+        let own = log.iter().filter(|entry| entry.from.as_str() == name);
         let numbers = own.filter_map(|entry| entry.cm_id.as_ref().and_then(number));
         numbers.is_sorted()
     })

@@ -1,276 +1,266 @@
-//! A member who writes all the time, keeps what is unanswered, and comes back by itself.
+//! A member: a program on `im-client` and its state file, in a process of its own that is killed
+//! and started again. What its stream handed to it, and what became of its sends, it writes into a
+//! journal that outlives it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use futures_util::{SinkExt as _, StreamExt as _};
-use im_core::frame::{
-    ClientFrame, Codec, Hello, Pull, PullRange, ReadMark, RequestId, ServerFrame, decode_server,
-    encode_client,
-};
-use im_core::model::{CmId, ConversationId, DeviceId, Draft, Entry, Seq, Target, UserId, Value};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
-use tokio_tungstenite::{WebSocketStream, client_async};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use im_client::{Client, Event, Sending, Sent};
+use im_core::machine::{Backoff, OutboxConfig, OutboxEvent};
+use im_core::model::{CmId, ConversationId, DeviceId, Draft, Target};
+use tokio::time::interval;
+
+use crate::journal::{self, Line};
+use crate::process::token;
 
 /// Un-answered messages of one member.
 const WINDOW: usize = 8;
 /// A member writes once in so long.
 const PACE: Duration = Duration::from_millis(5);
-/// How long to wait before the next try to connect.
-const RECONNECT: Duration = Duration::from_millis(10);
-/// A server that says nothing for so long is taken for dead.
-const SILENCE: Duration = Duration::from_secs(5);
-/// How long after the end nothing may come until the member is done.
-const QUIET: Duration = Duration::from_millis(500);
+/// Waits before a client connects again: the server is away for a moment only.
+const RECONNECT: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(100));
+/// What a process must know to be a member.
+const SETUP: &str = "IMKIT_CRASH_MEMBER";
+/// In the members' folder: nothing new is to be written.
+const STOP: &str = "stop";
 
-/// What the members and the one who kills share.
+/// A member's process, seen from the test.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) address: Mutex<SocketAddr>,
-    pub(super) convs: Vec<ConversationId>,
-    /// Nothing new is to be written.
-    pub(super) stop: AtomicBool,
-}
-
-/// Why a connection is over.
-enum Over {
-    /// It is lost.
-    Lost,
-    /// All is answered and read.
-    Done,
-}
-
-/// A member.
-#[derive(Debug)]
-pub(super) struct Member {
-    pub(super) user: UserId,
-    token: String,
-    shared: Arc<Shared>,
-    next: u64,
-    unanswered: VecDeque<Draft>,
-    /// The pulls under way.
-    pulling: BTreeSet<ConversationId>,
-    pub(super) logs: BTreeMap<ConversationId, Vec<Arc<Entry>>>,
-    pub(super) sent: BTreeMap<CmId, (ConversationId, Seq)>,
-    /// Messages that a retry found stored.
-    pub(super) dups: u32,
-    pub(super) connects: u32,
-    /// Messages that the server told to try again: they lose their place.
-    pub(super) refused: u32,
+pub(crate) struct Member {
+    pub(crate) name: &'static str,
+    setup: String,
+    journal: PathBuf,
+    child: Option<Child>,
 }
 
 impl Member {
-    pub(super) fn new(user: &str, token: String, shared: Arc<Shared>) -> Self {
-        let logs = shared.convs.iter().map(|conv| (conv.clone(), Vec::new()));
-        Self {
-            user: UserId::new(user).unwrap(),
-            token,
-            logs: logs.collect(),
-            shared,
-            next: 0,
-            unanswered: VecDeque::new(),
-            pulling: BTreeSet::new(),
-            sent: BTreeMap::new(),
-            dups: 0,
-            connects: 0,
-            refused: 0,
-        }
+    /// Starts a member whose files are in `folder`. `in_order`: its sends are never on their way
+    /// two at a time to one conversation.
+    pub(crate) fn start(
+        name: &'static str,
+        folder: &Path,
+        url: &str,
+        convs: &[ConversationId],
+        in_order: bool,
+    ) -> Self {
+        let token = token(name);
+        let convs: Vec<&str> = convs.iter().map(ConversationId::as_str).collect();
+        let folder_text = folder.display();
+        let convs = convs.join(",");
+        let mut member = Self {
+            name,
+            setup: format!("{name} {url} {token} {in_order} {convs} {folder_text}"),
+            journal: folder.join(format!("{name}.journal")),
+            child: None,
+        };
+        member.spawn();
+        member
     }
 
-    /// Writes and reads until it is told to stop and everything is answered and read.
-    pub(super) async fn run(mut self) -> Self {
-        loop {
-            let address = *self.shared.address.lock().unwrap();
-            if let Some(mut socket) = open(address, &self.token).await {
-                self.connects += 1;
-                if matches!(self.talk(&mut socket).await, Err(Over::Done)) {
-                    return self;
-                }
+    /// SIGKILL, at whatever it is just doing; then it is started again on what it left.
+    pub(crate) fn kill_and_start(&mut self) {
+        self.kill();
+        self.spawn();
+    }
+
+    /// What its lives have written so far.
+    pub(crate) fn lines(&self) -> Vec<Line> {
+        journal::read(&self.journal)
+    }
+
+    fn spawn(&mut self) {
+        // This very test binary, which runs the one test below.
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "member::is_a_process_of_its_own", "--ignored"])
+            .env(SETUP, &self.setup)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn();
+        self.child = Some(child.unwrap());
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by failing: what it wrote tells.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Tells the members of `folder` that nothing new is to be written.
+pub(crate) fn stop(folder: &Path) {
+    File::create(folder.join(STOP)).unwrap();
+}
+
+#[test]
+#[ignore = "a process that the crash test starts"]
+fn is_a_process_of_its_own() {
+    let Ok(setup) = std::env::var(SETUP) else {
+        return;
+    };
+    let parts: Vec<&str> = setup.splitn(6, ' ').collect();
+    let &[name, url, token, in_order, convs, folder] = parts.as_slice() else {
+        panic!("{setup}");
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.unwrap().block_on(async {
+        let program = Program::start(name, url, token, in_order == "true", Path::new(folder)).await;
+        let convs = convs.split(',').map(|conv| conv.parse().unwrap());
+        program.run(&convs.collect::<Vec<_>>()).await;
+    });
+}
+
+/// The member itself.
+struct Program {
+    name: String,
+    client: Client,
+    events: im_client::Events,
+    journal: File,
+    stop: PathBuf,
+    /// The last message that was meant to be sent.
+    last: u64,
+    /// Those of earlier lives of which no answer was written down.
+    unsure: Vec<u64>,
+}
+
+impl Program {
+    async fn start(name: &str, url: &str, token: &str, in_order: bool, folder: &Path) -> Self {
+        let path = folder.join(format!("{name}.journal"));
+        journal::cut_torn_end(&path);
+        let before = journal::read(&path);
+        let mut unsure = BTreeMap::new();
+        for line in &before {
+            match line {
+                Line::Means(number) => drop(unsure.insert(format!("{name}-{number}"), *number)),
+                Line::Sent { cm_id, .. } => drop(unsure.remove(cm_id)),
+                _ => {}
             }
-            sleep(RECONNECT).await;
+        }
+        let last = before.iter().map(|line| match line {
+            Line::Means(number) => *number,
+            _ => 0,
+        });
+        let mut unsure: Vec<u64> = unsure.into_values().collect();
+        unsure.sort_unstable();
+        let per_target = if in_order { 1 } else { usize::MAX };
+        let (client, events) = Client::builder(url)
+            .token(token)
+            .device(DeviceId::new("d").unwrap())
+            .state_file(folder.join(format!("{name}.state")))
+            .reconnect(RECONNECT)
+            .outbox(OutboxConfig {
+                per_target,
+                ..OutboxConfig::default()
+            })
+            .start()
+            .await
+            .unwrap();
+        let mut options = OpenOptions::new();
+        Self {
+            name: name.to_owned(),
+            client,
+            events,
+            last: last.max().unwrap_or(0),
+            unsure,
+            journal: options.append(true).create(true).open(path).unwrap(),
+            stop: folder.join(STOP),
         }
     }
 
-    async fn talk(&mut self, socket: &mut Socket) -> Result<(), Over> {
-        // What was pushed while nobody listened is in the log.
-        self.pulling.clear();
-        for conv in self.shared.convs.clone() {
-            self.pull(socket, &conv).await?;
+    /// Writes and reads until it is killed.
+    async fn run(mut self, convs: &[ConversationId]) {
+        self.note(&Line::Starts);
+        let mut sending = FuturesUnordered::new();
+        // Asked for again: what was answered meanwhile is recognised, what is pending is awaited.
+        for number in std::mem::take(&mut self.unsure) {
+            sending.push(self.queue(convs, number).await);
         }
-        for draft in self.unanswered.clone() {
-            put(socket, ClientFrame::Send(draft)).await?;
-        }
-        let mut pace = interval(PACE);
-        let mut heard = Instant::now();
+        let (mut pace, mut idle) = (interval(PACE), false);
         loop {
-            let stopped = self.shared.stop.load(Ordering::Acquire);
-            let settled = stopped && self.unanswered.is_empty() && self.pulling.is_empty();
-            let patience = if settled { QUIET } else { SILENCE };
+            let stopped = self.stop.exists();
+            if stopped && sending.is_empty() && !std::mem::replace(&mut idle, true) {
+                self.note(&Line::Idle);
+            }
             tokio::select! {
-                _ = pace.tick(), if !stopped && self.unanswered.len() < WINDOW => {
-                    let draft = self.write();
-                    self.unanswered.push_back(draft.clone());
-                    put(socket, ClientFrame::Send(draft)).await?;
+                event = self.events.next() => self.on_event(event.unwrap()),
+                Some(outcome) = sending.next() => {
+                    let sent: Result<Sent, _> = outcome;
+                    self.on_sent(&sent.unwrap());
                 }
-                came = socket.next() => {
-                    heard = Instant::now();
-                    match came {
-                        Some(Ok(Message::Text(text))) => self.on_text(socket, &text).await?,
-                        Some(Ok(Message::Ping(_))) => {}
-                        _ => return Err(Over::Lost),
+                _ = pace.tick(), if stopped || sending.len() < WINDOW => {
+                    if !stopped {
+                        self.last += 1;
+                        self.note(&Line::Means(self.last));
+                        sending.push(self.queue(convs, self.last).await);
                     }
                 }
-                () = sleep_until(heard + patience) => {
-                    return Err(if settled { Over::Done } else { Over::Lost });
-                }
             }
         }
     }
 
-    /// The next message: its text is its id.
-    fn write(&mut self) -> Draft {
-        self.next += 1;
-        let convs = &self.shared.convs;
-        let conv = convs[self.next as usize % convs.len()].clone();
-        let id = format!("{}-{}", self.user, self.next);
-        Draft::text(
-            CmId::new(id.as_str()).unwrap(),
-            Target::Conversation(conv),
-            id,
-        )
+    /// A message: its text is its id.
+    async fn queue(&self, convs: &[ConversationId], number: u64) -> Sending {
+        let id = format!("{}-{number}", self.name);
+        let conv = convs[number as usize % convs.len()].clone();
+        let to = Target::Conversation(conv);
+        let draft = Draft::text(CmId::new(id.as_str()).unwrap(), to, id);
+        self.client.queue(draft).await.unwrap()
     }
 
-    async fn on_text(&mut self, socket: &mut Socket, text: &str) -> Result<(), Over> {
-        match decode_server(Codec::Json, text.as_bytes()).unwrap() {
-            ServerFrame::Sent {
+    fn on_sent(&mut self, sent: &Sent) {
+        self.note(&Line::Sent {
+            cm_id: sent.cm_id.as_str().to_owned(),
+            conv: sent.conv.clone(),
+            seq: sent.seq.0,
+            dup: sent.dup,
+        });
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Entry(entry) => self.note(&Line::Got {
+                conv: entry.conv.clone(),
+                seq: entry.seq.0,
+                from: entry.from.as_str().to_owned(),
+                cm_id: entry.cm_id.as_ref().map(|cm_id| cm_id.as_str().to_owned()),
+            }),
+            // Of a send from before that nobody had asked for again yet.
+            Event::Send(OutboxEvent::Sent {
                 cm_id,
                 conv,
                 seq,
                 dup,
                 ..
-            } => {
-                self.unanswered.retain(|draft| draft.cm_id != cm_id);
-                self.dups += u32::from(dup);
-                let again = self.sent.insert(cm_id, (conv.clone(), seq));
-                assert!(again.is_none_or(|first| first == (conv, seq)), "moved");
-            }
-            ServerFrame::Entry(entry) => self.on_entry(socket, &entry).await?,
-            ServerFrame::Page(page) => {
-                let more = page.more;
-                for entry in &page.entries {
-                    self.take(entry);
-                }
-                self.pulling.remove(&page.conv);
-                if more {
-                    self.pull(socket, &page.conv).await?;
-                }
-            }
-            ServerFrame::Behind { conv, .. } => self.pull(socket, &conv).await?,
-            // A server that goes down may say so before; what is unanswered is sent again.
-            ServerFrame::Err(err) => {
-                assert!(err.failure.retry_after_ms.is_some(), "refused: {err:?}");
-                self.refused += 1;
-                return Err(Over::Lost);
-            }
-            _ => {}
+            }) => self.note(&Line::Sent {
+                cm_id: cm_id.as_str().to_owned(),
+                conv,
+                seq: seq.0,
+                dup,
+            }),
+            Event::Connected(_) => self.note(&Line::Connected),
+            Event::Conversation(_) | Event::Disconnected | Event::Synced => {}
+            Event::Receipt { .. } => {}
+            odd => self.note(&Line::Odd(format!("{odd:?}"))),
         }
-        Ok(())
     }
 
-    async fn on_entry(&mut self, socket: &mut Socket, entry: &Arc<Entry>) -> Result<(), Over> {
-        if !self.take(entry) {
-            // Between what was read and what is pushed there is something to read.
-            self.pull(socket, &entry.conv).await?;
-        } else if entry.seq.0.is_multiple_of(32) {
-            let (conv, seq) = (entry.conv.clone(), entry.seq);
-            put(socket, ClientFrame::Ack(ReadMark { conv, seq })).await?;
-        }
-        Ok(())
-    }
-
-    /// Takes an entry that is next or known; false when there is a gap before it.
-    fn take(&mut self, entry: &Arc<Entry>) -> bool {
-        let log = self.logs.get_mut(&entry.conv).unwrap();
-        let head = log.len() as u64;
-        if entry.seq.0 == head + 1 {
-            log.push(Arc::clone(entry));
-        } else if entry.seq.0 <= head {
-            assert_eq!(log[entry.seq.0 as usize - 1], *entry, "another entry");
-        }
-        entry.seq.0 <= head + 1
-    }
-
-    async fn pull(&mut self, socket: &mut Socket, conv: &ConversationId) -> Result<(), Over> {
-        if !self.pulling.insert(conv.clone()) {
-            return Ok(());
-        }
-        let after = Seq(self.logs[conv].len() as u64);
-        let pull = Pull {
-            id: RequestId::Int(1),
-            conv: conv.clone(),
-            range: PullRange::After(after),
-            limit: 200,
-        };
-        put(socket, ClientFrame::Pull(pull)).await
-    }
-}
-
-type Socket = WebSocketStream<TcpStream>;
-
-/// Connects and is welcomed, or not.
-async fn open(address: SocketAddr, token: &str) -> Option<Socket> {
-    let stream = TcpStream::connect(address).await.ok()?;
-    let url = format!("ws://{address}/v1/ws");
-    let (mut socket, _) = timeout(SILENCE, client_async(url, stream))
-        .await
-        .ok()?
-        .ok()?;
-    let hello = ClientFrame::Hello(Hello {
-        token: Some(token.to_owned()),
-        device: DeviceId::new("d").unwrap(),
-        client: None,
-        since: None,
-    });
-    put(&mut socket, hello).await.ok()?;
-    let welcome = timeout(SILENCE, socket.next()).await.ok()??.ok()?;
-    let text = welcome.into_text().ok()?;
-    let frame = decode_server(Codec::Json, text.as_bytes()).ok()?;
-    matches!(frame, ServerFrame::Welcome(_)).then_some(socket)
-}
-
-async fn put(socket: &mut Socket, frame: ClientFrame) -> Result<(), Over> {
-    let text = Utf8Bytes::try_from(encode_client(Codec::Json, &frame)).unwrap();
-    let sent = socket.send(Message::Text(text)).await;
-    sent.map_err(|_| Over::Lost)
-}
-
-/// A group of the token's user and others.
-pub(super) async fn make_group(
-    address: SocketAddr,
-    token: &str,
-    others: &[&str],
-) -> ConversationId {
-    let mut socket = open(address, token).await.unwrap();
-    let members: Vec<Value> = others.iter().map(|user| Value::from(*user)).collect();
-    let req = ClientFrame::Req {
-        id: RequestId::Int(1),
-        method: "groups.create".to_owned(),
-        params: Value::object([("title", Value::from("crash")), ("members", members.into())]),
-        key: None,
-    };
-    put(&mut socket, req).await.ok().unwrap();
-    loop {
-        let message = timeout(SILENCE, socket.next()).await.unwrap().unwrap();
-        let text = message.unwrap().into_text().unwrap();
-        let frame = decode_server(Codec::Json, text.as_bytes()).unwrap();
-        if let ServerFrame::Res { value, .. } = frame {
-            let conv = value.get("conv").and_then(Value::as_text).unwrap();
-            return conv.parse().unwrap();
-        }
+    /// One write, so that a kill leaves a line whole or torn at the end.
+    fn note(&mut self, line: &Line) {
+        self.journal.write_all(line.to_text().as_bytes()).unwrap();
     }
 }

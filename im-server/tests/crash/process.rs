@@ -1,11 +1,13 @@
 //! A server as a process of its own, killed when it is dropped.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 const SECRET: &str = "test-secret-of-more-than-thirty-two-bytes";
+/// Ports below those that the kernel chooses from.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
 /// What it says when it listens.
 const READY: &str = "im-server listens on http://";
 
@@ -13,15 +15,14 @@ const READY: &str = "im-server listens on http://";
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
-    pub(crate) address: SocketAddr,
 }
 
 impl Server {
-    /// Starts on the store in `folder`, on a port that the system chooses.
-    pub(crate) fn start(folder: &Path) -> Self {
+    /// Starts on the store in `folder`, at an address where one may have been killed just now.
+    pub(crate) fn start(folder: &Path, listen: SocketAddr) -> Self {
         let store = format!("sqlite://{}", folder.join("test.db").display());
         let mut child = Command::new(env!("CARGO_BIN_EXE_im-server"))
-            .args(["--listen", "127.0.0.1:0", "--store", &store])
+            .args(["--listen", &listen.to_string(), "--store", &store])
             .args(["--jwt-secret", SECRET, "--sends-per-s", "1000000"])
             .env("RUST_LOG", "warn")
             .stdin(Stdio::null())
@@ -31,13 +32,8 @@ impl Server {
         let mut line = String::new();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         out.read_line(&mut line).unwrap();
-        let address = line
-            .strip_prefix(READY)
-            .and_then(|rest| rest.split(',').next());
-        Self {
-            address: address.and_then(|text| text.parse().ok()).unwrap(),
-            child,
-        }
+        assert!(line.starts_with(READY), "{line}");
+        Self { child }
     }
 }
 
@@ -47,6 +43,17 @@ impl Drop for Server {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// An address that is free, and stays so while the server is away: the kernel gives no such port to
+/// anybody who doesn't ask for it.
+pub(crate) fn free_address() -> SocketAddr {
+    loop {
+        let address = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(PORTS)));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
     }
 }
 

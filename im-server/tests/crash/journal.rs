@@ -14,6 +14,8 @@ pub(crate) enum Line {
     Connected,
     /// This message is about to be given to the client.
     Means(u64),
+    /// The client has it, and promised to keep it.
+    Gave(u64),
     /// The client says where a message is stored.
     Sent {
         cm_id: String,
@@ -29,7 +31,7 @@ pub(crate) enum Line {
         from: String,
         cm_id: Option<String>,
     },
-    /// Nothing is unanswered, and nothing new will be written.
+    /// Nothing that this life gave is unanswered, and nothing new will be written.
     Idle,
     /// What must not happen.
     Odd(String),
@@ -42,6 +44,7 @@ impl Line {
             Self::Connected => "connected\n".to_owned(),
             Self::Idle => "idle\n".to_owned(),
             Self::Means(number) => format!("means {number}\n"),
+            Self::Gave(number) => format!("gave {number}\n"),
             Self::Odd(what) => format!("odd {}\n", what.replace('\n', " ")),
             Self::Sent {
                 cm_id,
@@ -68,6 +71,7 @@ impl Line {
             ["connected"] => Self::Connected,
             ["idle"] => Self::Idle,
             ["means", number] => Self::Means(number.parse().unwrap()),
+            ["gave", number] => Self::Gave(number.parse().unwrap()),
             ["odd", ..] => Self::Odd(text.to_owned()),
             ["sent", cm_id, conv, seq, dup] => Self::Sent {
                 cm_id: (*cm_id).to_owned(),
@@ -155,7 +159,7 @@ impl Stream {
                         stream.again += 1;
                     }
                 }
-                Line::Idle | Line::Means(_) | Line::Sent { .. } => {}
+                Line::Gave(_) | Line::Idle | Line::Means(_) | Line::Sent { .. } => {}
             }
         }
         stream

@@ -118,11 +118,23 @@ async fn settle(members: &[Member], url: &str, convs: &[ConversationId]) -> Logs
         assert!(Instant::now() < until, "a send is not answered");
         tokio::time::sleep(LOOK).await;
     }
-    let mut logs = Logs::new();
+    let meant = members.iter().map(|member| meant(&member.lines())).sum();
     let (client, _events) = reader(url).connect().await.unwrap();
-    for conv in convs {
-        logs.insert(conv.clone(), read(&client, conv).await);
-    }
+    let logs = loop {
+        let mut logs = Logs::new();
+        for conv in convs {
+            logs.insert(conv.clone(), read(&client, conv).await);
+        }
+        if messages(&logs).count() >= meant {
+            break logs;
+        }
+        // Of a kill's sends nobody here hears the end.
+        assert!(
+            Instant::now() < until,
+            "what a client had taken is not there"
+        );
+        tokio::time::sleep(LOOK).await;
+    };
     client.close().await;
     let has_all = |member: &Member| {
         let stream = Stream::of(member.name, &member.lines());
@@ -134,6 +146,18 @@ async fn settle(members: &[Member], url: &str, convs: &[ConversationId]) -> Logs
         tokio::time::sleep(LOOK).await;
     }
     logs
+}
+
+/// How many messages a member meant to send.
+fn meant(lines: &[Line]) -> usize {
+    let means = |line: &&Line| matches!(line, Line::Means(_));
+    lines.iter().filter(means).count()
+}
+
+/// What was said, without what tells of the groups' making.
+fn messages(logs: &Logs) -> impl Iterator<Item = (&CmId, &Arc<Entry>)> {
+    let all = logs.values().flatten();
+    all.filter_map(|entry| Some((entry.cm_id.as_ref()?, entry)))
 }
 
 /// A whole log.
@@ -152,73 +176,72 @@ async fn read(client: &Client, conv: &ConversationId) -> Vec<Arc<Entry>> {
     }
 }
 
+/// Where each message is stored.
+type Stored = BTreeMap<String, (ConversationId, u64)>;
+
 /// Checks what the members were handed and answered against the logs.
 fn check(members: &[Member], logs: &Logs) {
-    let mut stored = BTreeMap::new();
-    for (conv, log) in logs {
-        for entry in log {
-            let Some(cm_id) = &entry.cm_id else { continue };
-            let place = (conv.clone(), entry.seq.0);
-            let before = stored.insert(cm_id.as_str().to_owned(), place);
-            assert_eq!(before, None, "doubled: {entry:?}");
-            assert_eq!(entry.body.as_text().as_deref(), Some(cm_id.as_str()));
-        }
+    let mut stored = Stored::new();
+    for (cm_id, entry) in messages(logs) {
+        let place = (entry.conv.clone(), entry.seq.0);
+        let before = stored.insert(cm_id.as_str().to_owned(), place);
+        assert_eq!(before, None, "doubled: {entry:?}");
+        assert_eq!(entry.body.as_text().as_deref(), Some(cm_id.as_str()));
     }
-    let (mut meant, mut dups, mut again, mut lives, mut connects) = (0, 0, 0, 0, 0);
-    for (member, (_, in_order)) in members.iter().zip(MEMBERS) {
+    let (mut all, mut dups, mut again, mut lives, mut connects) = (0, 0, 0, 0, 0);
+    for (member, (name, in_order)) in members.iter().zip(MEMBERS) {
         let lines = member.lines();
-        let stream = Stream::of(member.name, &lines);
-        for (conv, log) in logs {
-            let expected = log.iter().map(|entry| {
-                let cm_id = entry.cm_id.as_ref().map(|cm_id| cm_id.as_str().to_owned());
-                (entry.from.as_str().to_owned(), cm_id)
-            });
-            let expected: Vec<_> = expected.collect();
-            assert_eq!(
-                stream.logs[conv], expected,
-                "{} got another log",
-                member.name
-            );
-        }
-        let mut answered = BTreeSet::new();
-        for line in &lines {
-            match line {
-                Line::Means(_) => meant += 1,
-                Line::Sent {
-                    cm_id,
-                    conv,
-                    seq,
-                    dup,
-                } => {
-                    let place = (conv.clone(), *seq);
-                    assert_eq!(stored.get(cm_id), Some(&place), "{cm_id} is not there");
-                    dups += usize::from(answered.insert(cm_id) && *dup);
-                }
-                _ => {}
-            }
-        }
-        assert!(
-            !in_order || is_in_order(logs, member.name),
-            "{}'s order",
-            member.name
-        );
+        let stream = Stream::of(name, &lines);
+        check_stream(name, &stream, logs);
+        assert!(!in_order || is_in_order(logs, name), "{name}'s order");
+        dups += check_answers(&lines, &stored);
+        all += meant(&lines);
         again += stream.again;
         lives += stream.lives;
         connects += stream.connects;
     }
-    assert_eq!(
-        stored.len(),
-        meant,
-        "what was meant to be sent is there once"
-    );
-    assert!(meant as u32 > KILLS, "no load: {meant}");
+    assert_eq!(stored.len(), all, "what was meant to be sent is there once");
+    assert!(all as u32 > KILLS, "no load: {all}");
     let deaths = lives - MEMBERS.len() as u32;
     assert!(deaths >= KILLS / KILLS_PER_MEMBER);
     println!(
-        "{KILLS} kills of the server, {deaths} of members: {meant} sent, {dups} of them answered \
-         by a retry as stored before (killed between commit and answer), {connects} connections, \
+        "{KILLS} kills of the server, {deaths} of members: {all} sent, {dups} of them answered by \
+         a retry as stored before (killed between commit and answer), {connects} connections, \
          {again} entries handed out again after a kill"
     );
+}
+
+/// Every entry of every log was handed out, in order.
+fn check_stream(name: &str, stream: &Stream, logs: &Logs) {
+    for (conv, log) in logs {
+        let expected = log.iter().map(|entry| {
+            let cm_id = entry.cm_id.as_ref();
+            let cm_id = cm_id.map(|cm_id| cm_id.as_str().to_owned());
+            (entry.from.as_str().to_owned(), cm_id)
+        });
+        let expected: Vec<_> = expected.collect();
+        assert_eq!(stream.logs[conv], expected, "{name} got another log");
+    }
+}
+
+/// What was answered is where the answer says. Gives how many a retry found stored.
+fn check_answers(lines: &[Line], stored: &Stored) -> usize {
+    let (mut answered, mut dups) = (BTreeSet::new(), 0);
+    for line in lines {
+        let Line::Sent {
+            cm_id,
+            conv,
+            seq,
+            dup,
+        } = line
+        else {
+            continue;
+        };
+        let place = (conv.clone(), *seq);
+        assert_eq!(stored.get(cm_id), Some(&place), "{cm_id} is not there");
+        dups += usize::from(answered.insert(cm_id) && *dup);
+    }
+    dups
 }
 
 /// Whether a member's messages are in the order in which they were written, in each log.

@@ -2,7 +2,7 @@
 //! and started again. What its stream handed to it, and what became of its sends, it writes into a
 //! journal that outlives it.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -134,8 +134,8 @@ struct Program {
     stop: PathBuf,
     /// The last message that was meant to be sent.
     last: u64,
-    /// Those of earlier lives of which no answer was written down.
-    unsure: Vec<u64>,
+    /// Of those of earlier lives, the ones that the client may not have got.
+    unsure: BTreeSet<u64>,
 }
 
 impl Program {
@@ -143,20 +143,17 @@ impl Program {
         let path = folder.join(format!("{name}.journal"));
         journal::cut_torn_end(&path);
         let before = journal::read(&path);
-        let mut unsure = BTreeMap::new();
+        let (mut last, mut unsure) = (0, BTreeSet::new());
         for line in &before {
             match line {
-                Line::Means(number) => drop(unsure.insert(format!("{name}-{number}"), *number)),
-                Line::Sent { cm_id, .. } => drop(unsure.remove(cm_id)),
+                Line::Means(number) => {
+                    last = *number;
+                    unsure.insert(last);
+                }
+                Line::Gave(number) => drop(unsure.remove(number)),
                 _ => {}
             }
         }
-        let last = before.iter().map(|line| match line {
-            Line::Means(number) => *number,
-            _ => 0,
-        });
-        let mut unsure: Vec<u64> = unsure.into_values().collect();
-        unsure.sort_unstable();
         let per_target = if in_order { 1 } else { usize::MAX };
         let (client, events) = Client::builder(url)
             .token(token)
@@ -175,7 +172,7 @@ impl Program {
             name: name.to_owned(),
             client,
             events,
-            last: last.max().unwrap_or(0),
+            last,
             unsure,
             journal: options.append(true).create(true).open(path).unwrap(),
             stop: folder.join(STOP),
@@ -186,9 +183,10 @@ impl Program {
     async fn run(mut self, convs: &[ConversationId]) {
         self.note(&Line::Starts);
         let mut sending = FuturesUnordered::new();
-        // Asked for again: what was answered meanwhile is recognised, what is pending is awaited.
+        // What the client has got all the same is awaited, or recognised by its id. The others that
+        // have no answer yet are the state file's to bring back.
         for number in std::mem::take(&mut self.unsure) {
-            sending.push(self.queue(convs, number).await);
+            sending.push(self.give(convs, number).await);
         }
         let (mut pace, mut idle) = (interval(PACE), false);
         loop {
@@ -206,7 +204,7 @@ impl Program {
                     if !stopped {
                         self.last += 1;
                         self.note(&Line::Means(self.last));
-                        sending.push(self.queue(convs, self.last).await);
+                        sending.push(self.give(convs, self.last).await);
                     }
                 }
             }
@@ -214,12 +212,14 @@ impl Program {
     }
 
     /// A message: its text is its id.
-    async fn queue(&self, convs: &[ConversationId], number: u64) -> Sending {
+    async fn give(&mut self, convs: &[ConversationId], number: u64) -> Sending {
         let id = format!("{}-{number}", self.name);
         let conv = convs[number as usize % convs.len()].clone();
         let to = Target::Conversation(conv);
         let draft = Draft::text(CmId::new(id.as_str()).unwrap(), to, id);
-        self.client.queue(draft).await.unwrap()
+        let sending = self.client.queue(draft).await.unwrap();
+        self.note(&Line::Gave(number));
+        sending
     }
 
     fn on_sent(&mut self, sent: &Sent) {
@@ -239,7 +239,7 @@ impl Program {
                 from: entry.from.as_str().to_owned(),
                 cm_id: entry.cm_id.as_ref().map(|cm_id| cm_id.as_str().to_owned()),
             }),
-            // Of a send from before that nobody had asked for again yet.
+            // Of a send from before the kill.
             Event::Send(OutboxEvent::Sent {
                 cm_id,
                 conv,

@@ -52,7 +52,7 @@ const FILES_SPARE: usize = 200;
 const FILES_FEW: usize = 1_024;
 /// Logs that run at once as fast as they can: with more, each of them waits longer for its
 /// answers, and the server's writes carry less each.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 3;
 /// Logs that run at once by their stamps, when there is little to do for each.
 const AT_ONCE_TIMED: usize = 32;
 
@@ -62,7 +62,7 @@ struct Options {
     /// Logs: `[HH:MM] <nick> text`, one row a line
     #[arg(required = true)]
     logs: Vec<PathBuf>,
-    /// Logs that run at once, as far as the limit of open files allows [default: 4; 32 with
+    /// Logs that run at once, as far as the limit of open files allows [default: 3; 32 with
     /// --speed]
     #[arg(long, value_parser = at_least_one)]
     at_once: Option<usize>,

@@ -18,10 +18,10 @@ use crate::rooms::{LiveRoom, RoomState};
 
 /// Rooms with fewer users here are always pushed to at once.
 pub(crate) const GATHER_USERS_MIN: u32 = 64;
-/// A room is pushed to again after so long for each user here, about four times what a push costs:
-/// under load, each write to a connection carries several entries. The first entry after a pause
-/// is pushed at once.
-const GATHER_PER_USER: Duration = Duration::from_micros(20);
+/// A room is pushed to again after so long for each user here, some twenty times what a push costs:
+/// under load, each write to a connection carries several entries, and almost all of the cost is
+/// the write. The first entry after a pause is pushed at once.
+const GATHER_PER_USER: Duration = Duration::from_micros(200);
 /// But never later than this.
 const GATHER_MAX: Duration = Duration::from_millis(50);
 /// Entries that may wait for that.

@@ -287,6 +287,8 @@ impl Inner {
             if state.closed {
                 continue;
             }
+            // A late one sends the room back, and what it has applied counts as pushed then.
+            self.push_waiting(&room, &mut state);
             with(&room, &mut state);
             drop(state);
             return room;

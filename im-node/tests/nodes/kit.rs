@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use im_core::frame::{CloseCode, Codec, decode_server};
-use im_core::model::{NodeId, UserId, Value};
-use im_core::port::{Bus, Registry, Store};
+use im_core::model::{NodeId, Timestamp, UserId, Value};
+use im_core::port::{Bus, Identity, Registry, Store};
 use im_node::local::{LocalBus, LocalRegistry};
 use im_node::{Connection, Node, Output, Settings};
 use im_testkit::memory::{FaultyStore, MemoryStore, TokenTable};
@@ -36,6 +36,20 @@ impl Cluster {
             registry,
             tokens: Arc::new(TokenTable::of_users(&users)),
         }
+    }
+
+    /// One more user, whose token is the name.
+    pub(crate) fn add_user(&self, name: &str) {
+        let user = UserId::new(name).unwrap();
+        self.tokens.insert(
+            name,
+            Identity {
+                user,
+                name: None,
+                roles: Vec::new(),
+                expires_at: Timestamp(i64::MAX),
+            },
+        );
     }
 
     /// Settings of a node that hears of others by the bus alone.

@@ -3,4 +3,5 @@
 mod bus;
 mod device;
 mod kit;
+mod large;
 mod life;

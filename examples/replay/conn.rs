@@ -33,16 +33,20 @@ pub(crate) struct Conn {
 
 impl Conn {
     /// Connects, says hello, and listens from then on. A connection that is lost later is made
-    /// again.
+    /// again. `patiently`: the server was there before, and is waited for.
     ///
     /// # Errors
     /// When the server can't be reached or does not welcome.
     pub(crate) async fn open(
         dial: Dial,
+        patiently: bool,
         seen: Arc<Readings>,
         remade: Arc<AtomicU64>,
     ) -> Result<Self, Over> {
-        let opened = dial.connect().await?;
+        let opened = match dial.connect().await {
+            Err(over) if patiently => dial.reconnect(over).await?,
+            opened => opened?,
+        };
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let link = Link::new(dial, opened, Arc::clone(&seen), remade);
         let (ears, end) = (link.ears(), Arc::default());

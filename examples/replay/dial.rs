@@ -138,8 +138,8 @@ impl Dial {
             .write_buffer_size(BUFFER_BYTES);
         let opened = client_async_with_config(request, stream, Some(config)).await;
         let (mut socket, _) = opened.map_err(|error| match error {
-            tungstenite::Error::Http(_) => Over::last(format!("no imkit server at {url}: {error}")),
-            error => Over::lost(format!("{url}: {error}")),
+            tungstenite::Error::Io(error) => unreachable(error),
+            error => Over::last(format!("no imkit server at {url}: {error}")),
         })?;
         let hello = ClientFrame::Hello(Hello {
             token: Some(self.token.clone()),

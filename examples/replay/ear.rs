@@ -98,13 +98,18 @@ pub(crate) struct Ear {
     pub(crate) behind: u64,
     /// Pulls until the end: a lost connection's hole, or what `behind` kept back.
     pull: Option<CatchUp>,
+    /// What was pulled on a new connection up to there may be pushed, too: the server read the log
+    /// for the one and its room for the other.
+    pulled: Seq,
 }
 
 /// A pull under way.
 #[derive(Debug, Default)]
 struct CatchUp {
-    /// What is pushed meanwhile on a new connection may be pulled, too.
+    /// What is pushed meanwhile.
     pushed: Vec<Heard>,
+    /// On a new connection.
+    resumes: bool,
     /// Left behind once more meanwhile.
     again: bool,
 }
@@ -114,12 +119,26 @@ impl Ear {
     pub(crate) fn on_pushed(&mut self, heard: Heard) {
         match &mut self.pull {
             Some(pull) => pull.pushed.push(heard),
-            None => self.take(heard),
+            None if heard.seq <= self.pulled => {}
+            None => {
+                // From here on a repeat is one.
+                self.pulled = Seq(0);
+                self.take(heard);
+            }
         }
     }
 
-    /// The connection is a new one, or the server keeps entries back. Gives after what to pull;
-    /// none when that is under way already.
+    /// The connection is a new one, and a pull went with the old one. Gives after what to pull.
+    pub(crate) fn on_resumed(&mut self) -> Seq {
+        self.pull = Some(CatchUp {
+            resumes: true,
+            ..CatchUp::default()
+        });
+        self.last
+    }
+
+    /// The server keeps entries back. Gives after what to pull; none when that is under way
+    /// already.
     pub(crate) fn on_behind(&mut self) -> Option<Seq> {
         match &mut self.pull {
             Some(pull) => {
@@ -131,11 +150,6 @@ impl Ear {
                 Some(self.last)
             }
         }
-    }
-
-    /// The connection is lost, and a pull with it.
-    pub(crate) fn on_lost(&mut self) {
-        self.pull = None;
     }
 
     /// This conversation began while there was no connection: what came of it does not begin with
@@ -157,12 +171,11 @@ impl Ear {
             return Some(self.last);
         }
         let pull = self.pull.take()?;
-        // What the page had already is no repeat: it was pushed before the page was read.
-        let pulled = self.last;
+        if pull.resumes {
+            self.pulled = self.last;
+        }
         for heard in pull.pushed {
-            if heard.seq > pulled {
-                self.take(heard);
-            }
+            self.on_pushed(heard);
         }
         pull.again.then(|| self.on_behind()).flatten()
     }
@@ -197,13 +210,16 @@ mod tests {
     fn what_is_pushed_on_a_new_connection_joins_what_is_pulled() {
         let mut ear = Ear::default();
         push(&mut ear, 1..=3);
-        ear.on_lost();
         assert_eq!(ear.on_behind(), Some(Seq(3)));
+        assert_eq!(ear.on_resumed(), Seq(3));
         push(&mut ear, 7..=8);
         assert_eq!(ear.on_page(heard(4..=5), true), Some(Seq(5)));
-        assert_eq!(ear.on_page(heard(6..=7), false), None);
-        push(&mut ear, 9..=9);
-        assert_eq!(ear.marks, (1..=9).collect::<Vec<_>>());
+        assert_eq!(ear.on_page(heard(6..=9), false), None);
+        // The room is later than the log.
+        push(&mut ear, 9..=10);
+        assert_eq!(ear.marks, (1..=10).collect::<Vec<_>>());
+        push(&mut ear, 10..=10);
+        assert_eq!(ear.marks.last_chunk(), Some(&[10, 10]));
     }
 
     #[test]
@@ -230,7 +246,7 @@ mod tests {
         let mut ear = Ear::default();
         push(&mut ear, 3..=4);
         assert!(ear.on_begun_unseen());
-        assert_eq!(ear.on_behind(), Some(Seq(0)));
+        assert_eq!(ear.on_resumed(), Seq(0));
         assert!(!ear.on_begun_unseen());
     }
 }

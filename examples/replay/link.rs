@@ -185,8 +185,7 @@ impl Link {
         self.pulls.clear();
         let mut holes = Vec::new();
         for (room, ear) in lock(&self.ears).iter_mut() {
-            ear.on_lost();
-            holes.extend(ear.on_behind().map(|after| (*room, after)));
+            holes.push((*room, ear.on_resumed()));
         }
         for (room, after) in holes {
             self.pull(room, after).await?;
@@ -224,7 +223,7 @@ impl Link {
             let mut ears = lock(&self.ears);
             let ear = ears.entry(room).or_default();
             let missed = self.was_remade && ear.on_begun_unseen();
-            missed.then(|| ear.on_behind()).flatten()
+            missed.then(|| ear.on_resumed())
         };
         match pull {
             Some(after) => self.pull(room, after).await,

@@ -67,7 +67,7 @@ struct Options {
     #[arg(long, value_parser = at_least_one)]
     at_once: Option<usize>,
     /// So many times faster than it was, by the rows' stamps; as fast as it goes if not given
-    #[arg(long, value_parser = positive)]
+    #[arg(long, allow_negative_numbers = true, value_parser = positive)]
     speed: Option<f64>,
     /// A running server: ws://127.0.0.1:8080
     #[arg(long, requires = "secret")]
@@ -121,7 +121,7 @@ async fn run(options: Options) -> Result<bool> {
         }
     };
     println!("replaying {} logs through {url}", logs.len());
-    let pool = Pool::new(url, secret)?;
+    let pool = Pool::new(&url, secret)?;
     let places = files_max().saturating_sub(FILES_SPARE) / ends;
     let start = Instant::now();
     let at_once = options.at_once.unwrap_or(match options.speed {

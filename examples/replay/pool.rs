@@ -1,7 +1,7 @@
 //! Who is connected: one connection for each user, shared by the logs that the user is in.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ pub(crate) struct Pool {
     auth: JwtAuthenticator,
     seats: Mutex<HashMap<UserId, Seat>>,
     pub(crate) seen: Arc<Readings>,
+    /// The server has welcomed somebody.
+    was_there: AtomicBool,
     /// How often connections were lost and made again.
     pub(crate) remade: Arc<AtomicU64>,
     /// This run's own, for the keys of requests.
@@ -41,13 +43,14 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new(url: String, secret: &str) -> Result<Self> {
+    pub(crate) fn new(url: &str, secret: &str) -> Result<Self> {
         let run = format!("{}-{}", TokioClock.timestamp().0, std::process::id());
         Ok(Self {
-            url,
+            url: url.trim_end_matches('/').to_owned(),
             auth: JwtAuthenticator::hs256(secret)?,
             seats: Mutex::default(),
             seen: Arc::default(),
+            was_there: AtomicBool::new(false),
             remade: Arc::default(),
             run,
         })
@@ -76,8 +79,11 @@ impl Pool {
             user: user.clone(),
             token: self.auth.mint(user, now, TOKEN_TTL, None, &[])?,
         };
-        let opened = Conn::open(dial, Arc::clone(&self.seen), Arc::clone(&self.remade)).await;
+        let (seen, remade) = (Arc::clone(&self.seen), Arc::clone(&self.remade));
+        let patiently = self.was_there.load(Ordering::Relaxed);
+        let opened = Conn::open(dial, patiently, seen, remade).await;
         let conn = Arc::new(opened.map_err(|over| over.to_string())?);
+        self.was_there.store(true, Ordering::Relaxed);
         *place = Some(Arc::clone(&conn));
         Ok(conn)
     }

@@ -122,6 +122,9 @@ impl Inbox {
             return;
         };
         state.seen = self.sync.listing;
+        if asked {
+            state.listed = state.seen;
+        }
         state.head = state.head.max(line.last_seq);
         if let Some(heard) = self.unlisted.remove(conv) {
             state.head = state.head.max(heard);

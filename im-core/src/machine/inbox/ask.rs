@@ -330,16 +330,24 @@ impl Inbox {
         self.now + at_least(asked, &mut self.rng).max(own)
     }
 
-    /// A listing is complete: what it did not name is gone.
+    /// A listing is complete: what it did not name is gone. What was announced meanwhile may be
+    /// newer than the list, or left already: a pull tells.
     fn on_listed(&mut self) {
         let listing = self.sync.listing;
-        let gone = self
+        let unnamed = self
             .convs
             .iter()
-            .filter(|(_, state)| !state.left && state.seen != listing);
-        let gone: Vec<_> = gone.map(|(conv, _)| conv.clone()).collect();
-        for conv in gone {
-            self.on_gone(&conv);
+            .filter(|(_, state)| !state.left && state.listed != listing);
+        let unnamed: Vec<_> = unnamed
+            .map(|(conv, state)| (conv.clone(), state.seen == listing))
+            .collect();
+        for (conv, announced) in unnamed {
+            if announced {
+                self.owe_again(&conv);
+                self.on_news(&conv);
+            } else {
+                self.on_gone(&conv);
+            }
         }
     }
 

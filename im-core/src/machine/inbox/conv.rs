@@ -63,8 +63,9 @@ pub(super) struct Conv {
     pub(super) paged: Seq,
     /// `queued` as it was when the sync of that number began; see [`Conv::floor`].
     mark: (u64, Seq),
-    /// The listing in which the server last mentioned it.
+    /// The listing during which the server last mentioned it, and the last one that named it.
     pub(super) seen: u64,
+    pub(super) listed: u64,
 }
 
 impl Conv {
@@ -87,6 +88,7 @@ impl Conv {
             paged: Seq(0),
             mark: (sync, Seq(0)),
             seen: 0,
+            listed: 0,
         }
     }
 

@@ -42,7 +42,7 @@ fn welcome() -> Welcome {
     }
 }
 
-/// An inbox that has synced: one conversation, its log at `last_seq`.
+/// A conversation's line, its log at `last_seq`.
 fn line(last_seq: u64) -> ConvLine {
     ConvLine {
         conv: conv(),
@@ -58,23 +58,57 @@ fn line(last_seq: u64) -> ConvLine {
     }
 }
 
-fn synced(last_seq: u64) -> (Inbox, Instant) {
-    let now = crate::machine::test_start();
-    let mut inbox = Inbox::new(now, InboxConfig::default(), 1);
+/// The whole answer to a sync.
+fn answer(id: RequestId, convs: Vec<ConvLine>, reset: bool) -> ServerFrame {
+    ServerFrame::Synced(Synced {
+        id: Some(id),
+        convs,
+        more: false,
+        since: "t".to_owned(),
+        reset,
+    })
+}
+
+/// Connects, and gives the id of the sync that is asked first.
+fn connect(inbox: &mut Inbox, now: Instant, token: Option<&str>) -> RequestId {
     inbox.handle_connected(now, &welcome());
-    let Some(ClientFrame::Sync { id, since: None }) = inbox.poll_transmit() else {
+    let Some(ClientFrame::Sync { id, since }) = inbox.poll_transmit() else {
         panic!("a sync is asked first");
     };
-    let synced = Synced {
-        id: Some(id),
-        convs: vec![line(last_seq)],
-        more: false,
-        since: "t1".to_owned(),
-        reset: false,
-    };
-    inbox.handle_frame(now, &ServerFrame::Synced(synced));
+    assert_eq!(since.as_deref(), token);
+    id
+}
+
+/// An inbox that is new, connected, and has asked for the list; its sync's id.
+fn listing() -> (Inbox, Instant, RequestId) {
+    let now = crate::machine::test_start();
+    let mut inbox = Inbox::new(now, InboxConfig::default(), 1);
+    let id = connect(&mut inbox, now, None);
+    (inbox, now, id)
+}
+
+/// An inbox that has synced: one conversation, its log at `last_seq`.
+fn synced(last_seq: u64) -> (Inbox, Instant) {
+    let (mut inbox, now, id) = listing();
+    inbox.handle_frame(now, &answer(id, vec![line(last_seq)], false));
     events(&mut inbox);
     (inbox, now)
+}
+
+/// The conversation is new to the user, who is told at once.
+fn announce(inbox: &mut Inbox, now: Instant) {
+    let line = Value::object([("kind", Value::from("conv")), ("line", line(0).to_value())]);
+    inbox.handle_frame(now, &ServerFrame::Event(line));
+}
+
+/// A pull's refusal.
+fn refusal(pull: &Pull, failure: Failure) -> ServerFrame {
+    ServerFrame::Err(ErrFrame {
+        re: "pull".to_owned(),
+        id: Some(pull.id.clone()),
+        cm_id: None,
+        failure,
+    })
 }
 
 fn events(inbox: &mut Inbox) -> Vec<InboxEvent> {
@@ -192,23 +226,15 @@ fn a_repeat_that_no_page_explains_is_looked_into() {
 #[test]
 fn a_refused_pull_waits_or_tells() {
     let (mut inbox, now) = synced(3);
-    let refuse = |asked: &[Pull], failure: &Failure| {
-        ServerFrame::Err(ErrFrame {
-            re: "pull".to_owned(),
-            id: Some(asked[0].id.clone()),
-            cm_id: None,
-            failure: failure.clone(),
-        })
-    };
     let asked = pulls(&mut inbox);
     let busy = Failure::retry(ErrorCode::Busy, "busy", 5_000);
-    inbox.handle_frame(now, &refuse(&asked, &busy));
+    inbox.handle_frame(now, &refusal(&asked[0], busy));
     let (at, _) = inbox.poll_timeout().unwrap();
     assert!(at >= now + Duration::from_secs(5) && at < now + Duration::from_secs(8));
     inbox.handle_timeout(at);
     let asked = pulls(&mut inbox);
     let failure = Failure::new(ErrorCode::Internal, "a bug");
-    inbox.handle_frame(at, &refuse(&asked, &failure));
+    inbox.handle_frame(at, &refusal(&asked[0], failure.clone()));
     let told = InboxEvent::PullFailed {
         conv: conv(),
         failure,
@@ -219,80 +245,66 @@ fn a_refused_pull_waits_or_tells() {
     let asked = pulls(&mut inbox);
     assert_eq!(asked.len(), 1, "until there is news");
     let gone = Failure::new(ErrorCode::NotMember, "no member");
-    inbox.handle_frame(at, &refuse(&asked, &gone));
+    inbox.handle_frame(at, &refusal(&asked[0], gone));
     assert_eq!(events(&mut inbox), [InboxEvent::Left { conv: conv() }]);
 }
 
 #[test]
 fn a_listing_that_does_not_name_a_conversation_ends_it() {
     let (mut inbox, now) = synced(0);
-    inbox.handle_connected(now, &welcome());
-    let Some(ClientFrame::Sync { id, since }) = inbox.poll_transmit() else {
-        panic!("each connection syncs");
-    };
-    assert_eq!(since.as_deref(), Some("t1"));
-    let empty = Synced {
-        id: Some(id),
-        convs: Vec::new(),
-        more: false,
-        since: "t2".to_owned(),
-        reset: true,
-    };
-    inbox.handle_frame(now, &ServerFrame::Synced(empty));
+    let id = connect(&mut inbox, now, Some("t"));
+    inbox.handle_frame(now, &answer(id, Vec::new(), true));
     assert_eq!(
         events(&mut inbox),
         [InboxEvent::Left { conv: conv() }, InboxEvent::Synced]
     );
-    assert_eq!(inbox.since(), Some("t2"));
+    assert_eq!(inbox.since(), Some("t"));
 }
 
 #[test]
 fn what_a_listing_does_not_name_was_left_and_is_not_begun() {
-    let now = crate::machine::test_start();
-    let mut inbox = Inbox::new(now, InboxConfig::default(), 1);
-    inbox.handle_connected(now, &welcome());
-    let Some(ClientFrame::Sync { id, .. }) = inbox.poll_transmit() else {
-        panic!("a sync is asked first");
-    };
+    let (mut inbox, now, id) = listing();
     push(&mut inbox, now, 2);
-    let empty = Synced {
-        id: Some(id),
-        convs: Vec::new(),
-        more: false,
-        since: "t1".to_owned(),
-        reset: false,
-    };
-    inbox.handle_frame(now, &ServerFrame::Synced(empty));
+    inbox.handle_frame(now, &answer(id, Vec::new(), false));
     assert_eq!(events(&mut inbox), [InboxEvent::Synced]);
     assert!(pulls(&mut inbox).is_empty() && inbox.cursors().next().is_none());
 }
 
 #[test]
 fn what_was_pushed_before_a_listing_was_cut_off_may_be_left_by_the_next() {
-    let now = crate::machine::test_start();
-    let mut inbox = Inbox::new(now, InboxConfig::default(), 1);
-    inbox.handle_connected(now, &welcome());
-    assert!(matches!(
-        inbox.poll_transmit(),
-        Some(ClientFrame::Sync { .. })
-    ));
-    let line = Value::object([("kind", Value::from("conv")), ("line", line(0).to_value())]);
-    inbox.handle_frame(now, &ServerFrame::Event(line));
+    let (mut inbox, now, _) = listing();
+    announce(&mut inbox, now);
     push(&mut inbox, now, 1);
     assert_eq!(events(&mut inbox).len(), 2);
-    inbox.handle_connected(now, &welcome());
-    let Some(ClientFrame::Sync { id, since: None }) = inbox.poll_transmit() else {
-        panic!("the listing begins again");
-    };
-    let empty = Synced {
-        id: Some(id),
-        convs: Vec::new(),
-        more: false,
-        since: "t1".to_owned(),
-        reset: false,
-    };
-    inbox.handle_frame(now, &ServerFrame::Synced(empty));
+    let id = connect(&mut inbox, now, None);
+    inbox.handle_frame(now, &answer(id, Vec::new(), false));
     assert!(events(&mut inbox).contains(&InboxEvent::Left { conv: conv() }));
+}
+
+/// The user joined after the list was read, or was in and out again before: the list is the same,
+/// and its token covers both.
+#[test]
+fn what_is_announced_during_a_listing_that_does_not_name_it_is_asked_for() {
+    let asked = || {
+        let (mut inbox, now, id) = listing();
+        announce(&mut inbox, now);
+        push(&mut inbox, now, 1);
+        inbox.handle_frame(now, &answer(id, Vec::new(), false));
+        let asked = pulls(&mut inbox);
+        assert_eq!(asked.len(), 1, "a member or not, only the server knows");
+        events(&mut inbox);
+        (inbox, now, asked)
+    };
+    let (mut inbox, now, pulls) = asked();
+    let gone = Failure::new(ErrorCode::NotMember, "no member");
+    inbox.handle_frame(now, &refusal(&pulls[0], gone));
+    assert_eq!(
+        events(&mut inbox),
+        [InboxEvent::Left { conv: conv() }, InboxEvent::Synced]
+    );
+    let (mut inbox, now, pulls) = asked();
+    inbox.handle_frame(now, &page(pulls[0].id.clone(), 1, 2..2));
+    assert_eq!(events(&mut inbox), [InboxEvent::Synced]);
 }
 
 #[test]

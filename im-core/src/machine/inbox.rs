@@ -36,7 +36,7 @@ use self::ask::{Sync, SyncState};
 use self::conv::{Conv, PullState};
 pub use self::types::{Cursor, InboxConfig, InboxEvent, StartAt};
 use crate::frame::{ClientFrame, Limits, ReadMark, ServerFrame, Welcome};
-use crate::model::{ConversationId, Entry, Seq};
+use crate::model::{ConversationId, Entry, Seq, UserId};
 
 /// What is handed out is acked at the latest so much later …
 const ACK_AFTER: Duration = Duration::from_millis(100);
@@ -61,6 +61,8 @@ pub struct Inbox {
     rng: fastrand::Rng,
     now: Instant,
     connected: bool,
+    /// Whose inbox it is, since the first connection.
+    user: Option<UserId>,
     window: usize,
     convs: BTreeMap<ConversationId, Conv>,
     /// What the server pushed of conversations that it has not listed yet: up to where.
@@ -98,6 +100,7 @@ impl Inbox {
             rng: fastrand::Rng::with_seed(seed),
             now,
             connected: false,
+            user: None,
             window: Limits::default().window,
             convs: BTreeMap::new(),
             unlisted: BTreeMap::new(),
@@ -148,6 +151,7 @@ impl Inbox {
     pub fn handle_connected(&mut self, now: Instant, welcome: &Welcome) {
         self.handle_disconnected(now);
         self.connected = true;
+        self.user = Some(welcome.user.clone());
         self.window = welcome.limits.window;
         self.sync.start();
         let convs: Vec<_> = self.convs.keys().cloned().collect();

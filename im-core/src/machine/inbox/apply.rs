@@ -6,7 +6,8 @@ use super::conv::{Conv, PullState};
 use super::types::{InboxEvent, StartAt};
 use super::{Inbox, Ready, before};
 use crate::frame::{ConvLine, Page};
-use crate::model::{ConversationId, Entry, Epoch, Seq, Value};
+use crate::model::{ConversationId, Entry, Epoch, Seq, UserId, Value};
+use crate::rule::{MemberEvent, MemberEventOp};
 
 /// After so many final pages that do not reach the head that the server once named, the page is
 /// believed.
@@ -224,6 +225,8 @@ impl Inbox {
                 self.early -= 1;
             }
             state.advance(self.sync.number, entry.seq);
+            // Whether they are in again by now, only the server knows.
+            state.owes_pull |= !state.left && ends_membership(&entry, self.user.as_ref());
             self.ready_entries += 1;
             self.ready.push_back(Ready::Event(InboxEvent::Entry(entry)));
             next = state.early.get(&state.queued.next()).cloned();
@@ -277,4 +280,13 @@ impl Inbox {
         let conv = conv.clone();
         self.tell(InboxEvent::Trimmed { conv, first_seq });
     }
+}
+
+/// Whether the entry says that the user is no member any more.
+fn ends_membership(entry: &Entry, user: Option<&UserId>) -> bool {
+    let event = MemberEvent::of(&entry.body);
+    event.is_some_and(|event| {
+        matches!(event.op, MemberEventOp::Leave | MemberEventOp::Remove)
+            && user.is_some_and(|user| event.users.contains(user))
+    })
 }

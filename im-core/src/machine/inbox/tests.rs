@@ -6,19 +6,24 @@ use crate::model::{
     Body, ConversationKind, DeviceId, Epoch, Mentions, MessageId, NewEntry, Timestamp, UserId,
     Value,
 };
+use crate::rule::{MemberEvent, MemberEventOp};
 
 fn conv() -> ConversationId {
     ConversationId::new("c").unwrap()
 }
 
 fn entry(seq: u64) -> Arc<Entry> {
+    said(seq, Body::text("x"))
+}
+
+fn said(seq: u64, body: Body) -> Arc<Entry> {
     let new = NewEntry {
         id: MessageId(seq),
         from: UserId::new("bo").unwrap(),
         at: Timestamp(0),
         cm_id: None,
         digest: 0,
-        body: Body::text("x"),
+        body,
         reply_to: None,
         mentions: Mentions::None,
         expires_at: None,
@@ -305,6 +310,27 @@ fn what_is_announced_during_a_listing_that_does_not_name_it_is_asked_for() {
     let (mut inbox, now, pulls) = asked();
     inbox.handle_frame(now, &page(pulls[0].id.clone(), 1, 2..2));
     assert_eq!(events(&mut inbox), [InboxEvent::Synced]);
+}
+
+#[test]
+fn who_is_removed_while_connected_is_told_so_by_the_next_pull() {
+    let removal = |user: &str| {
+        let event = MemberEvent {
+            op: MemberEventOp::Remove,
+            users: vec![UserId::new(user).unwrap()],
+        };
+        ServerFrame::Entry(said(1, event.to_body()))
+    };
+    let (mut inbox, now) = synced(0);
+    inbox.handle_frame(now, &removal("bo"));
+    assert!(pulls(&mut inbox).is_empty(), "somebody else");
+    let (mut inbox, now) = synced(0);
+    inbox.handle_frame(now, &removal("ann"));
+    let asked = pulls(&mut inbox);
+    let gone = Failure::new(ErrorCode::NotMember, "no member");
+    inbox.handle_frame(now, &refusal(&asked[0], gone));
+    let told = events(&mut inbox);
+    assert_eq!(told[1..], [InboxEvent::Left { conv: conv() }]);
 }
 
 #[test]

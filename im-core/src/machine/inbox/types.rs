@@ -60,9 +60,8 @@ pub enum InboxEvent {
     /// [`Reset`](Self::Reset), [`Trimmed`](Self::Trimmed) or the first
     /// [`Conversation`](Self::Conversation) said.
     Entry(Arc<Entry>),
-    /// The user is no member any more, says the list of conversations. The entries up to the
-    /// removal have come before; one who is removed while connected learns it from the last of
-    /// them, and gets this after the next connection.
+    /// The user is no member any more, says the server. The entries up to the removal have come
+    /// before.
     Left {
         /// Which.
         conv: ConversationId,

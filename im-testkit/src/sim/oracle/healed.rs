@@ -44,7 +44,10 @@ pub(super) fn check(seen: &Seen, reports: &[Report], earliest: Timestamp) -> Res
                 None if left => {}
                 None if last < line.member.first_seq => {}
                 None => return Err(format!("c{client} does not know {conv}")),
-                Some(cursor) if cursor.seq != last && !(left && cursor.left) => {
+                Some(cursor) if cursor.left != left => {
+                    return Err(format!("c{client} takes {conv} for left: {}", cursor.left));
+                }
+                Some(cursor) if cursor.seq != last && !left => {
                     let at = cursor.seq;
                     return Err(format!("c{client} stands at {conv} {at}, not at {last}"));
                 }

@@ -40,6 +40,14 @@ fn fill(state: &mut StateFile) {
     state.write().unwrap();
 }
 
+/// A filled file, closed: all its bytes.
+fn filled(path: &Path) -> Vec<u8> {
+    let (mut state, _) = StateFile::open(path).unwrap();
+    fill(&mut state);
+    drop(state);
+    std::fs::read(path).unwrap()
+}
+
 #[test]
 fn what_was_written_comes_back_in_order() {
     let folder = tempfile::tempdir().unwrap();
@@ -68,10 +76,7 @@ fn what_was_written_comes_back_in_order() {
 fn a_file_cut_anywhere_holds_what_was_whole_and_can_be_written_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state");
-    let (mut state, _) = StateFile::open(&path).unwrap();
-    fill(&mut state);
-    drop(state);
-    let whole = std::fs::read(&path).unwrap();
+    let whole = filled(&path);
     for cut in 0..whole.len() {
         let (records, good) = read_all(&path, &whole[..cut]).unwrap();
         assert!(good <= cut);
@@ -96,10 +101,7 @@ fn a_file_cut_anywhere_holds_what_was_whole_and_can_be_written_again() {
 fn damage_in_the_middle_is_told_and_garbage_at_the_end_is_cut_off() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state");
-    let (mut state, _) = StateFile::open(&path).unwrap();
-    fill(&mut state);
-    drop(state);
-    let whole = std::fs::read(&path).unwrap();
+    let whole = filled(&path);
     for at in 0..whole.len() - 100 {
         let mut damaged = whole.clone();
         damaged[at] ^= 0x10;

@@ -2,22 +2,28 @@
 
 use std::time::Duration;
 
-use im_client::Event;
+use im_client::{Client, Event, Events};
 use im_core::frame::{ClientFrame, PullRange, ServerFrame};
 use im_core::model::{Body, Epoch, Seq};
 
-use crate::mock::{Mock, conv, expect, line, next_seq, soon, target, user};
+use crate::mock::{Mock, Peer, conv, expect, line, next_seq, soon, target, user};
+
+/// A client that is connected and in one conversation, whose log ends there.
+async fn connect(mock: &Mock, last: u64) -> (Client, Events, Peer) {
+    let (connected, peer) = tokio::join!(mock.client().connect(), async {
+        let mut peer = mock.accept().await;
+        peer.welcome(|_| {}).await;
+        peer.synced(vec![line(last)], "t1").await;
+        peer
+    });
+    let (client, events) = connected.unwrap();
+    (client, events, peer)
+}
 
 #[tokio::test]
 async fn a_hole_is_pulled_and_entries_come_in_order_and_once() {
     let mock = Mock::new().await;
-    let (connected, mut peer) = tokio::join!(mock.client().connect(), async {
-        let mut peer = mock.accept().await;
-        peer.welcome(|_| {}).await;
-        peer.synced(vec![line(2)], "t1").await;
-        peer
-    });
-    let (_client, mut events) = connected.unwrap();
+    let (_client, mut events, mut peer) = connect(&mock, 2).await;
     let pull = peer.expect_pull().await;
     assert_eq!((pull.range, pull.limit), (PullRange::After(Seq(0)), 200));
     peer.push(3).await;
@@ -40,13 +46,7 @@ async fn a_hole_is_pulled_and_entries_come_in_order_and_once() {
 #[tokio::test]
 async fn another_epoch_starts_a_conversation_again() {
     let mock = Mock::new().await;
-    let (connected, mut peer) = tokio::join!(mock.client().connect(), async {
-        let mut peer = mock.accept().await;
-        peer.welcome(|_| {}).await;
-        peer.synced(vec![line(0)], "t1").await;
-        peer
-    });
-    let (_client, mut events) = connected.unwrap();
+    let (_client, mut events, mut peer) = connect(&mock, 0).await;
     peer.push(1).await;
     assert_eq!(next_seq(&mut events).await, 1);
     let behind = ServerFrame::Behind {
@@ -69,13 +69,7 @@ async fn another_epoch_starts_a_conversation_again() {
 async fn who_takes_no_events_gets_no_more_entries_and_all_of_them_later() {
     const ALL: u64 = 6_000;
     let mock = Mock::new().await;
-    let (connected, mut peer) = tokio::join!(mock.client().connect(), async {
-        let mut peer = mock.accept().await;
-        peer.welcome(|_| {}).await;
-        peer.synced(vec![line(0)], "t1").await;
-        peer
-    });
-    let (client, mut events) = connected.unwrap();
+    let (client, mut events, mut peer) = connect(&mock, 0).await;
     // A server that minds no window.
     for seq in 1..=ALL {
         peer.push(seq).await;

@@ -4,10 +4,12 @@
 //! whole trace of the smallest plan that still does), `--planted` the bugs put in on purpose, each
 //! of which must be caught.
 
+use std::ops::ControlFlow;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use im_testkit::sim::{Options, Plan, Planted, Report, Violation, run, shrink};
+use im_testkit::sim::{
+    Options, Plan, Planted, Report, Violation, first_broken, run, run_seeds, shrink,
+};
 
 /// Seeds after which a planted bug counts as not caught.
 const PLANTED_SEEDS_MAX: u64 = 200;
@@ -38,29 +40,16 @@ fn main() -> ExitCode {
 }
 
 fn seeds(count: u64) -> bool {
-    let (next, failed) = (AtomicU64::new(1), AtomicBool::new(false));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while !failed.load(Ordering::Relaxed) {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed > count {
-                        return;
-                    }
-                    let plan = Plan::draw(seed);
-                    let report = run(&plan, &Options::default());
-                    if report.violation.is_some() {
-                        failed.store(true, Ordering::Relaxed);
-                        explain(&plan, report, TRACE_LINES);
-                    } else if seed.is_multiple_of(PROGRESS_EVERY) {
-                        println!("{seed} of {count}");
-                    }
-                }
-            });
+    let good = run_seeds(1..=count, &Options::default(), |plan, report| {
+        if report.violation.is_some() {
+            explain(plan, report, TRACE_LINES);
+            return ControlFlow::Break(());
         }
+        if plan.seed.is_multiple_of(PROGRESS_EVERY) {
+            println!("{} of {count}", plan.seed);
+        }
+        ControlFlow::Continue(())
     });
-    let good = !failed.load(Ordering::Relaxed);
     if good {
         println!("{count} seeds ok");
     }
@@ -110,12 +99,7 @@ fn explain(plan: &Plan, report: Report, most: usize) {
 fn planted() -> bool {
     let mut good = true;
     for planted in Planted::ALL {
-        let options = Options::planted(planted);
-        let caught = (1..=PLANTED_SEEDS_MAX).find_map(|seed| {
-            let violation = run(&Plan::draw(seed), &options).violation?;
-            Some((seed, violation))
-        });
-        match caught {
+        match first_broken(1..=PLANTED_SEEDS_MAX, &Options::planted(planted)) {
             Some((seed, Violation { invariant, .. })) => {
                 println!("{planted:?}: caught by seed {seed}: {invariant}");
             }

@@ -24,6 +24,7 @@ mod panics;
 mod plan;
 mod planted;
 mod ports;
+mod seeds;
 mod shrink;
 mod trace;
 mod world;
@@ -38,6 +39,7 @@ pub use oracle::Violation;
 pub use plan::{Device, Op, Plan, To, Tuning};
 pub use planted::Planted;
 pub use ports::{BusWeather, SimBus, SimClock, SimRegistry, SimStore, StoreFault, StoreWeather};
+pub use seeds::{first_broken, run_seeds};
 pub use shrink::{Shrunk, shrink};
 
 use self::driver::Driver;

@@ -1,8 +1,8 @@
 //! The simulator: green on many seeds, the same run for the same seed, and not blind.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ops::ControlFlow;
 
-use im_testkit::sim::{Options, Plan, Planted, run};
+use im_testkit::sim::{Options, Plan, Planted, first_broken, run, run_seeds};
 
 /// Seeds of the test; `scripts/sim N` runs more.
 const SEEDS: u64 = 100;
@@ -16,22 +16,12 @@ const PLANTED_SEEDS_MAX: u64 = 60;
 
 #[test]
 fn every_promise_holds_in_every_seed_and_all_heals() {
-    let next = AtomicU64::new(1);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let again = || ONCE_BROKEN.get((at - SEEDS - 1) as usize).copied();
-                    let Some(seed) = (if at > SEEDS { again() } else { Some(at) }) else {
-                        return;
-                    };
-                    let report = run(&Plan::draw(seed), &Options::default());
-                    assert_eq!(report.violation, None, "--seed {seed}");
-                }
-            });
-        }
+    let seeds = (1..=SEEDS).chain(ONCE_BROKEN);
+    let all = run_seeds(seeds, &Options::default(), |plan, report| {
+        assert_eq!(report.violation, None, "--seed {}", plan.seed);
+        ControlFlow::Continue(())
     });
+    assert!(all);
 }
 
 #[test]
@@ -49,14 +39,13 @@ fn a_seed_gives_the_same_trace_again() {
 fn each_planted_bug_is_caught() {
     for planted in Planted::ALL {
         assert!(planted.is_built());
-        let options = Options::planted(planted);
-        let caught = (1..=PLANTED_SEEDS_MAX).find_map(|seed| {
-            let violation = run(&Plan::draw(seed), &options).violation?;
-            Some((seed, violation.invariant))
-        });
-        let Some((seed, invariant)) = caught else {
+        let caught = first_broken(1..=PLANTED_SEEDS_MAX, &Options::planted(planted));
+        let Some((seed, violation)) = caught else {
             panic!("{planted:?} is not caught in {PLANTED_SEEDS_MAX} seeds");
         };
-        println!("{planted:?}: caught by seed {seed}: {invariant}");
+        println!(
+            "{planted:?}: caught by seed {seed}: {}",
+            violation.invariant
+        );
     }
 }

@@ -135,8 +135,7 @@ impl SimStore {
             weather,
             fault,
         } = &mut *sky;
-        let mut wait = || Duration::from_millis(rng.u64(0..=weather.slow_ms));
-        let (before, after) = (wait(), wait());
+        let (before, after) = waits(rng, weather);
         let mut fate = Fate {
             before,
             after,
@@ -176,8 +175,7 @@ impl SimStore {
                 weather,
                 fault,
             } = &mut *sky;
-            let mut wait = || Duration::from_millis(rng.u64(0..=weather.slow_ms));
-            let (mut before, after) = (wait(), wait());
+            let (mut before, after) = waits(rng, weather);
             let unlucky = weather.fail_read > 0 && rng.u32(0..weather.fail_read) == 0;
             if *fault == Some(StoreFault::Hang) {
                 before += Duration::from_millis(rng.u64(HANG_MS));
@@ -212,6 +210,12 @@ impl SimStore {
         }
         batch
     }
+}
+
+/// How long a call takes before it happens, and again before it answers.
+fn waits(rng: &mut fastrand::Rng, weather: &StoreWeather) -> (Duration, Duration) {
+    let mut wait = || Duration::from_millis(rng.u64(0..=weather.slow_ms));
+    (wait(), wait())
 }
 
 async fn pause(long: Duration) {

@@ -53,12 +53,12 @@ impl Inner {
         // What came after the page was read has not been pushed to a connection that is behind.
         let room = self.rooms.get(&page.conv);
         let state = room.as_ref().map(|room| room.state.lock());
-        let head = state.as_ref().and_then(|state| state.machine.head());
-        let parted = self
-            .hub
-            .get(user)
-            .and_then(|local| local.parted(&page.conv));
-        page.more = is_in && head.max(parted) > Some(end);
+        page.more = is_in && {
+            let head = state.as_ref().and_then(|state| state.machine.head());
+            let local = self.hub.get(user);
+            let parted = local.and_then(|local| local.parted(&page.conv));
+            head.max(parted) > Some(end)
+        };
         if let (Some(room), false) = (&room, page.more) {
             // Under the room's lock nothing is pushed between this look and the page, so the next
             // entry pushed is the one after it.

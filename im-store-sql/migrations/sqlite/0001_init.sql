@@ -85,12 +85,10 @@ CREATE TABLE meta (
     merged INTEGER NOT NULL,
     -- The last stamp given that is no entry's `n`.
     stamp INTEGER NOT NULL,
-    -- How often somebody else's transaction wrote here (`commit_in`).
-    outside INTEGER NOT NULL,
     -- How often a node has started on this store.
     starts INTEGER NOT NULL
 );
-INSERT INTO meta VALUES (1, 0, 0, 0, 0);
+INSERT INTO meta VALUES (1, 0, 0, 0);
 
 -- For people who ask in SQL. An entry of the last moments is here before it is in the indexes.
 CREATE VIEW im_message AS

@@ -47,6 +47,19 @@ impl LocalUser {
         self.links.lock().clone()
     }
 
+    /// A connection is about to be let in: the device's earlier ones here end. False when a later
+    /// one of it is here: then this is the one that ends.
+    pub(crate) fn replace(&self, device: &DeviceId, by: ConnectionId) -> bool {
+        let links = self.links_of(Some(device));
+        if links.iter().any(|link| link.id > by && !link.is_closing()) {
+            return false;
+        }
+        for link in links.iter().filter(|link| link.id < by) {
+            link.close(CloseCode::Replaced);
+        }
+        true
+    }
+
     /// Whether a device is connected now.
     pub(crate) fn is_online(&self) -> bool {
         !self.links.lock().is_empty()
@@ -103,6 +116,13 @@ impl LocalUser {
         for link in self.links.lock().iter() {
             link.left(key);
         }
+    }
+
+    /// The connections of a device; without one, all of them.
+    fn links_of(&self, device: Option<&DeviceId>) -> Vec<Arc<Link>> {
+        let mut links = self.links();
+        links.retain(|link| device.is_none() || link.who().map(|(_, of)| of) == device);
+        links
     }
 }
 
@@ -217,28 +237,12 @@ impl Hub {
         true
     }
 
-    /// A connection is about to be let in: the device's earlier ones here end. False when a later
-    /// one of it is here: then this is the one that ends.
-    pub(crate) fn replace(&self, local: &LocalUser, device: &DeviceId, by: ConnectionId) -> bool {
-        let same = |link: &Arc<Link>| link.who().is_some_and(|(_, other)| other == device);
-        let links: Vec<_> = local.links().into_iter().filter(same).collect();
-        if links.iter().any(|link| link.id > by && !link.is_closing()) {
-            return false;
-        }
-        for link in links.iter().filter(|link| link.id < by) {
-            link.close(CloseCode::Replaced);
-        }
-        true
-    }
-
     /// A device connected on another node later than this connection of it here.
     pub(crate) fn replaced_elsewhere(&self, user: &UserId, device: &DeviceId, conn: ConnectionId) {
         let Some(local) = self.get(user) else { return };
-        for link in local.links() {
-            let same = link.who().is_some_and(|(_, other)| other == device);
-            if same && link.id == conn {
-                link.close(CloseCode::Replaced);
-            }
+        let links = local.links_of(Some(device));
+        if let Some(link) = links.iter().find(|link| link.id == conn) {
+            link.close(CloseCode::Replaced);
         }
     }
 
@@ -250,11 +254,8 @@ impl Hub {
         reconnect_ms: (u64, u64),
     ) {
         let Some(local) = self.get(user) else { return };
-        for link in local.links() {
-            let of = link.who().map(|(_, device)| device);
-            if device.is_none() || of == device {
-                link.bye(CloseCode::Banned, reconnect_ms);
-            }
+        for link in local.links_of(device) {
+            link.bye(CloseCode::Banned, reconnect_ms);
         }
     }
 

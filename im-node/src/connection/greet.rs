@@ -212,7 +212,7 @@ impl Inner {
         // The registry hears of a user's connections in their order.
         let _turn = local.registering.lock().await;
         // Who has gone meanwhile replaces nobody: the device may have connected anew.
-        if link.is_gone() || !self.hub.replace(local, device, link.id) {
+        if link.is_gone() || !local.replace(device, link.id) {
             return Err(Refused::Close(CloseCode::Replaced));
         }
         self.register(link, &local.id, device).await;

@@ -88,6 +88,10 @@ impl Inner {
         // Before anything that may take long: of two greetings of a device, the later one wins.
         self.replace(link, &local, &hello.device).await?;
         let mut gate = local.gate.lock().await;
+        // Who has gone meanwhile may be forgotten already, and shown offline.
+        if link.is_gone() {
+            return Err(Refused::Close(CloseCode::GoingAway));
+        }
         if !gate.joined {
             self.join_all(&local, &mut gate).await?;
             self.show_presence(&identity.user, true);
@@ -309,9 +313,8 @@ impl Inner {
         if let Some(local) = self.hub.get(user)
             && self.hub.detach(&local, link)
         {
-            let mut gate = local.gate.lock().await;
+            let _gate = local.gate.lock().await;
             if self.hub.forget(&local) {
-                gate.joined = false;
                 self.leave_all(&local);
                 self.show_presence(user, false);
             }

@@ -185,3 +185,21 @@ async fn the_same_device_on_another_node_ends_the_earlier_connection() {
     reach.shows("ana", &[("phone", "b")]).await;
     assert_eq!(text(&new.send("c1", "ben", "x").await, "cm_id"), "c1");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_gone_before_they_are_welcomed_is_never_shown_online() {
+    let (cluster, reach) = cluster();
+    let a = cluster.node("a").await;
+    let mut ana = Client::connect(&a, "ana", "phone").await;
+    ana.send("c1", "ben", "x").await;
+    ana.say(r#"{"t":"req","id":1,"method":"presence.watch","params":{"users":["ben"]}}"#);
+    ana.get("res").await;
+    reach.slow.store(true, Ordering::Release);
+    let ben = Client::hello(&a, "ben", "phone");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    drop(ben);
+    assert_eq!(text(&ana.get("presence").await, "state"), "offline");
+    // Until the registry has answered.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    ana.is_quiet("presence").await;
+}

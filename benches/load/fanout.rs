@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
 use tokio::time::{Instant, sleep};
 
 use crate::client::Fleet;
@@ -43,39 +44,27 @@ pub(crate) async fn fanout(options: &Options) -> Result<bool> {
     .await
 }
 
+/// What the members see, and the publisher.
+struct Seen {
+    deliveries: Cell<u64>,
+    sending: Cell<bool>,
+    acks: RefCell<Histogram<u64>>,
+    times: RefCell<Histogram<u64>>,
+}
+
 async fn run(
     running: &Running,
     members: u32,
     window: u32,
     (warmup, secs): (f64, f64),
 ) -> Result<Outcome> {
-    let conv = group::create(&running.place, members + 1).await?;
-    let opened = group::enter(&running.place, 0..members + 1, &conv).await?;
-    let deliveries = Rc::new(Cell::new(0));
-    let (sending, acks) = (
-        Rc::new(Cell::new(true)),
-        Rc::new(RefCell::new(latencies()?)),
-    );
-    let times = Rc::new(RefCell::new(latencies()?));
-    let mut fleet = Fleet::default();
-    for (me, opened) in (0..).zip(opened) {
-        let (deliveries, sending) = (Rc::clone(&deliveries), Rc::clone(&sending));
-        let (acks, times) = (Rc::clone(&acks), Rc::clone(&times));
-        fleet.drive(opened, move |machine, event| match event {
-            Event::Sent { at } => {
-                record(&mut acks.borrow_mut(), machine.now - at);
-                if sending.get() {
-                    machine.send(machine.now);
-                }
-            }
-            // The publisher's own copy isn't a delivery to a member.
-            Event::Message(stamp) if me != 0 => {
-                bump(&deliveries);
-                record(&mut times.borrow_mut(), machine.now - stamp.at);
-            }
-            _ => {}
-        });
-    }
+    let seen = Rc::new(Seen {
+        deliveries: Cell::new(0),
+        sending: Cell::new(true),
+        acks: RefCell::new(latencies()?),
+        times: RefCell::new(latencies()?),
+    });
+    let mut fleet = enter(running, members, &seen).await?;
     fleet.tick();
     let publisher = Rc::clone(&fleet.conns[0]);
     for _ in 0..window {
@@ -83,19 +72,19 @@ async fn run(
     }
     sleep(Duration::from_secs_f64(warmup)).await;
 
-    acks.borrow_mut().reset();
-    times.borrow_mut().reset();
-    let before = deliveries.get();
+    seen.acks.borrow_mut().reset();
+    seen.times.borrow_mut().reset();
+    let before = seen.deliveries.get();
     let meter = Meter::start(running)?;
     sleep(Duration::from_secs_f64(secs)).await;
     let span = meter.stop(running)?;
-    let count = (deliveries.get() - before) as f64;
+    let count = (seen.deliveries.get() - before) as f64;
 
-    sending.set(false);
+    seen.sending.set(false);
     let deadline = Instant::now() + DRAIN;
     let missing = || {
         let due = publisher.machine.borrow().sent() * u64::from(members);
-        due.abs_diff(deliveries.get()) + fleet.unanswered()
+        due.abs_diff(seen.deliveries.get()) + fleet.unanswered()
     };
     while missing() > 0 && Instant::now() < deadline {
         sleep(Duration::from_millis(20)).await;
@@ -111,8 +100,33 @@ async fn run(
         count / f64::from(members) / span.secs,
     );
     outcome.figure(CPU, span.server_us / count);
-    outcome.quantiles("ack", &acks.borrow(), &[50.0, 99.0]);
-    outcome.quantiles("delivery", &times.borrow(), &[50.0, 99.0]);
+    outcome.quantiles("ack", &seen.acks.borrow(), &[50.0, 99.0]);
+    outcome.quantiles("delivery", &seen.times.borrow(), &[50.0, 99.0]);
     span.report(&mut outcome, running)?;
     Ok(outcome)
+}
+
+/// The group's connections, the publisher's first.
+async fn enter(running: &Running, members: u32, seen: &Rc<Seen>) -> Result<Fleet> {
+    let conv = group::create(&running.place, members + 1).await?;
+    let opened = group::enter(&running.place, 0..members + 1, &conv).await?;
+    let mut fleet = Fleet::default();
+    for (me, opened) in (0..).zip(opened) {
+        let seen = Rc::clone(seen);
+        fleet.drive(opened, move |machine, event| match event {
+            Event::Sent { at } => {
+                record(&mut seen.acks.borrow_mut(), machine.now - at);
+                if seen.sending.get() {
+                    machine.send(machine.now);
+                }
+            }
+            // The publisher's own copy isn't a delivery to a member.
+            Event::Message(stamp) if me != 0 => {
+                bump(&seen.deliveries);
+                record(&mut seen.times.borrow_mut(), machine.now - stamp.at);
+            }
+            _ => {}
+        });
+    }
+    Ok(fleet)
 }

@@ -173,42 +173,13 @@ impl World {
                 from,
                 count,
                 more,
-            } => {
-                let Some((id, Some(conv))) = self.asked(which) else {
-                    return;
-                };
-                let from = place(from.max(1)).0;
-                let seqs = (from..=INTEGER_MAX as u64).take(usize::from(count % 8));
-                let entries = seqs.map(|seq| entry(&conv, Seq(seq))).collect();
-                let first_seq = place(first);
-                let epoch = Epoch(u64::from(epoch % 4));
-                let page = Page {
-                    id,
-                    conv,
-                    epoch,
-                    first_seq,
-                    entries,
-                    more,
-                };
-                self.frame(&ServerFrame::Page(page));
-            }
+            } => self.page(which, (epoch, first), (from, count), more),
             Operation::Synced {
                 which,
                 ref lines,
                 more,
                 reset,
-            } => {
-                let id = which.and_then(|which| self.asked(which)).map(|(id, _)| id);
-                let convs = lines.iter().take(4).map(Line::to_line).collect();
-                let since = format!("s{}", lines.len());
-                self.frame(&ServerFrame::Synced(Synced {
-                    id,
-                    convs,
-                    more,
-                    since,
-                    reset,
-                }));
-            }
+            } => self.synced(which, lines, more, reset),
             Operation::Event(ref line) => {
                 let fields = [
                     ("kind", Value::from("conv")),
@@ -246,6 +217,36 @@ impl World {
 
     fn asked(&self, which: u8) -> Option<(RequestId, Option<ConversationId>)> {
         self.asked.get(usize::from(which) % ASKED_MAX).cloned()
+    }
+
+    fn page(&mut self, which: u8, (epoch, first): (u8, u8), (from, count): (u8, u8), more: bool) {
+        let Some((id, Some(conv))) = self.asked(which) else {
+            return;
+        };
+        let from = place(from.max(1)).0;
+        let seqs = (from..=INTEGER_MAX as u64).take(usize::from(count % 8));
+        let entries = seqs.map(|seq| entry(&conv, Seq(seq))).collect();
+        self.frame(&ServerFrame::Page(Page {
+            id,
+            conv,
+            epoch: Epoch(u64::from(epoch % 4)),
+            first_seq: place(first),
+            entries,
+            more,
+        }));
+    }
+
+    fn synced(&mut self, which: Option<u8>, lines: &[Line], more: bool, reset: bool) {
+        let id = which.and_then(|which| self.asked(which)).map(|(id, _)| id);
+        let convs = lines.iter().take(4).map(Line::to_line).collect();
+        let since = format!("s{}", lines.len());
+        self.frame(&ServerFrame::Synced(Synced {
+            id,
+            convs,
+            more,
+            since,
+            reset,
+        }));
     }
 
     fn refuse(&mut self, which: u8, code: u8, retry_after_ms: Option<u16>) {

@@ -150,36 +150,28 @@ pub(super) async fn role(call: Call<'_>, mut params: Params) -> Result<Value, Fa
     let user = params.user("user")?;
     let role = Role::parse(&params.text("role")?)
         .ok_or_else(|| bad("role", "must be owner, admin or member"))?;
-    change(
-        &call,
-        &conv,
-        std::slice::from_ref(&user),
-        |view: &View, me: Option<&Member>| {
-            // A stranger must not learn who is in.
-            call.authorize(Action::See, view, me)?;
-            let target = find(view, &user)?;
-            call.authorize(Action::SetRole { target, role }, view, me)?;
-            if target.role == role {
-                return Ok(None);
-            }
-            let mut made = plan(
-                MemberEventOp::Role(role),
-                MemberOp::Role(role),
-                vec![user.clone()],
-            );
-            if role == Role::Owner
-                && let Some(made) = &mut made
-            {
-                // A group has one owner: who gives it away stays as an admin.
-                let user = call.caller.user.clone();
-                made.changes.push(MemberChange {
-                    user,
-                    op: MemberOp::Role(Role::Admin),
-                });
-            }
-            Ok(made)
-        },
-    )
+    change_one(&call, &conv, &user, |view, me, target| {
+        call.authorize(Action::SetRole { target, role }, view, me)?;
+        if target.role == role {
+            return Ok(None);
+        }
+        let mut made = plan(
+            MemberEventOp::Role(role),
+            MemberOp::Role(role),
+            vec![user.clone()],
+        );
+        if role == Role::Owner
+            && let Some(made) = &mut made
+        {
+            // A group has one owner: who gives it away stays as an admin.
+            let user = call.caller.user.clone();
+            made.changes.push(MemberChange {
+                user,
+                op: MemberOp::Role(Role::Admin),
+            });
+        }
+        Ok(made)
+    })
     .await
 }
 
@@ -191,21 +183,11 @@ pub(super) async fn mute(call: Call<'_>, mut params: Params) -> Result<Value, Fa
         .ok_or_else(|| bad("ms", "is missing"))?
         .min(MUTE_MS_MAX);
     let until = (ms > 0).then(|| call.inner.clock.timestamp().plus_ms(ms));
-    change(
-        &call,
-        &conv,
-        std::slice::from_ref(&user),
-        |view: &View, me: Option<&Member>| {
-            call.authorize(Action::See, view, me)?;
-            let target = find(view, &user)?;
-            call.authorize(Action::Mute(target), view, me)?;
-            Ok(plan(
-                MemberEventOp::Mute(until),
-                MemberOp::Mute(until),
-                vec![user.clone()],
-            ))
-        },
-    )
+    change_one(&call, &conv, &user, |view, me, target| {
+        call.authorize(Action::Mute(target), view, me)?;
+        let (event, op) = (MemberEventOp::Mute(until), MemberOp::Mute(until));
+        Ok(plan(event, op, vec![user.clone()]))
+    })
     .await
 }
 
@@ -301,6 +283,25 @@ fn plan(event: MemberEventOp, op: MemberOp, users: Vec<UserId>) -> Option<Plan> 
         event: MemberEvent { op: event, users },
         changes,
     })
+}
+
+/// [`change`] of one member, whom the caller may see.
+async fn change_one<F>(
+    call: &Call<'_>,
+    conv: &ConversationId,
+    user: &UserId,
+    decide: F,
+) -> Result<Value, Failure>
+where
+    F: Fn(&View, Option<&Member>, &Member) -> Result<Option<Plan>, Failure>,
+{
+    let users = std::slice::from_ref(user);
+    change(call, conv, users, |view: &View, me: Option<&Member>| {
+        // A stranger must not learn who is in.
+        call.authorize(Action::See, view, me)?;
+        decide(view, me, find(view, user)?)
+    })
+    .await
 }
 
 /// Decides on a fresh view and commits on the condition that it still holds; decides anew when it

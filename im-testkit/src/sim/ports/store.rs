@@ -128,60 +128,8 @@ impl SimStore {
         }
     }
 
-    fn fate(&self) -> Fate {
-        let mut sky = self.sky.lock();
-        let Sky {
-            rng,
-            weather,
-            fault,
-        } = &mut *sky;
-        let (before, after) = waits(rng, weather);
-        let mut fate = Fate {
-            before,
-            after,
-            detached: rng.bool(),
-            happens: true,
-            fails: Fails::None,
-            kind: PortErrorKind::Unavailable,
-        };
-        let mut one_in = |many: u32| many > 0 && rng.u32(0..many) == 0;
-        let hangs = one_in(weather.hang) || *fault == Some(StoreFault::Hang);
-        if *fault == Some(StoreFault::Full) {
-            fate.happens = false;
-            fate.kind = PortErrorKind::Exhausted;
-        } else if *fault == Some(StoreFault::Away) || one_in(weather.fail_before) {
-            fate.happens = false;
-        } else if one_in(weather.fail_after) {
-            fate.fails = Fails::All;
-        } else if one_in(weather.fail_some) {
-            fate.fails = Fails::Some(rng.u64(..));
-        }
-        if hangs {
-            let long = Duration::from_millis(rng.u64(HANG_MS));
-            if rng.bool() {
-                fate.before += long;
-            } else {
-                fate.after += long;
-            }
-        }
-        fate
-    }
-
     async fn read<T>(&self, call: impl FnOnce(&MemoryStore) -> T) -> Result<T, PortError> {
-        let (before, after, fails) = {
-            let mut sky = self.sky.lock();
-            let Sky {
-                rng,
-                weather,
-                fault,
-            } = &mut *sky;
-            let (mut before, after) = waits(rng, weather);
-            let unlucky = weather.fail_read > 0 && rng.u32(0..weather.fail_read) == 0;
-            if *fault == Some(StoreFault::Hang) {
-                before += Duration::from_millis(rng.u64(HANG_MS));
-            }
-            (before, after, unlucky || *fault == Some(StoreFault::Away))
-        };
+        let (before, after, fails) = self.sky.lock().read();
         pause(before).await;
         if fails {
             return Err(PortError::new(PortErrorKind::Unavailable));
@@ -212,10 +160,68 @@ impl SimStore {
     }
 }
 
-/// How long a call takes before it happens, and again before it answers.
-fn waits(rng: &mut fastrand::Rng, weather: &StoreWeather) -> (Duration, Duration) {
-    let mut wait = || Duration::from_millis(rng.u64(0..=weather.slow_ms));
-    (wait(), wait())
+impl Sky {
+    /// What will happen to the next write.
+    fn fate(&mut self) -> Fate {
+        let (before, after) = self.waits();
+        let (weather, fault) = (self.weather, self.fault);
+        let mut fate = Fate {
+            before,
+            after,
+            detached: self.rng.bool(),
+            happens: true,
+            fails: Fails::None,
+            kind: PortErrorKind::Unavailable,
+        };
+        let hangs = self.one_in(weather.hang) || fault == Some(StoreFault::Hang);
+        if fault == Some(StoreFault::Full) {
+            fate.happens = false;
+            fate.kind = PortErrorKind::Exhausted;
+        } else if fault == Some(StoreFault::Away) || self.one_in(weather.fail_before) {
+            fate.happens = false;
+        } else if self.one_in(weather.fail_after) {
+            fate.fails = Fails::All;
+        } else if self.one_in(weather.fail_some) {
+            fate.fails = Fails::Some(self.rng.u64(..));
+        }
+        if hangs {
+            let long = self.long();
+            if self.rng.bool() {
+                fate.before += long;
+            } else {
+                fate.after += long;
+            }
+        }
+        fate
+    }
+
+    /// How long the next read takes before it happens and before it answers, and whether it fails.
+    fn read(&mut self) -> (Duration, Duration, bool) {
+        let (mut before, after) = self.waits();
+        let unlucky = self.one_in(self.weather.fail_read);
+        if self.fault == Some(StoreFault::Hang) {
+            before += self.long();
+        }
+        (
+            before,
+            after,
+            unlucky || self.fault == Some(StoreFault::Away),
+        )
+    }
+
+    fn waits(&mut self) -> (Duration, Duration) {
+        let slow_ms = self.weather.slow_ms;
+        let mut wait = || Duration::from_millis(self.rng.u64(0..=slow_ms));
+        (wait(), wait())
+    }
+
+    fn one_in(&mut self, many: u32) -> bool {
+        many > 0 && self.rng.u32(0..many) == 0
+    }
+
+    fn long(&mut self) -> Duration {
+        Duration::from_millis(self.rng.u64(HANG_MS))
+    }
 }
 
 async fn pause(long: Duration) {
@@ -303,7 +309,7 @@ impl Store for SimStoreNode {
         if self.shared.planted == Some(Planted::AckBeforeCommit) {
             return self.ack_before_commit(batch);
         }
-        let fate = self.shared.fate();
+        let fate = self.shared.sky.lock().fate();
         self.commit_as(fate, batch).await
     }
 

@@ -44,11 +44,10 @@ pub(crate) async fn ackgroup(options: &Options) -> Result<bool> {
         at_most: 2.0,
         of_relay: false,
     };
-    let subjects = [Subject::Relay, Subject::Server];
     compare(
         options,
         &title,
-        (3, &subjects, size),
+        (3, Subject::BOTH, size),
         &[goal],
         async |running| {
             let mut outcome = Outcome::default();

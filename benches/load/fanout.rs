@@ -33,11 +33,10 @@ pub(crate) async fn fanout(options: &Options) -> Result<bool> {
         at_most: 1.8,
         of_relay: true,
     }];
-    let subjects = [Subject::Relay, Subject::Server];
     compare(
         options,
         &title,
-        (3, &subjects, size),
+        (3, Subject::BOTH, size),
         &goals,
         async |running| run(running, members, window, (warmup, secs)).await,
     )

@@ -41,11 +41,10 @@ pub(crate) async fn idle(options: &Options) -> Result<bool> {
         at_most: 10.0,
         of_relay: false,
     };
-    let subjects = [Subject::Relay, Subject::Server];
     compare(
         options,
         &title,
-        (3, &subjects, size),
+        (3, Subject::BOTH, size),
         &[goal],
         async |running| run(running, conns, secs).await,
     )

@@ -39,11 +39,10 @@ pub(crate) async fn open(options: &Options) -> Result<bool> {
         at_most: 20.0,
         of_relay: false,
     }];
-    let subjects = [Subject::Relay, Subject::Server];
     compare(
         options,
         &title,
-        (3, &subjects, size),
+        (3, Subject::BOTH, size),
         &goals,
         async |running| {
             let board = Board::new(conns)?;
@@ -83,11 +82,10 @@ pub(crate) async fn w2(options: &Options) -> Result<bool> {
     } else {
         options.rates.clone()
     };
-    let subjects = [Subject::Relay, Subject::Server];
     compare(
         options,
         &title,
-        (5, &subjects, size),
+        (5, Subject::BOTH, size),
         &[],
         async |running| climb(running, conns, &ladder, (warmup, secs)).await,
     )

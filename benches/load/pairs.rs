@@ -95,11 +95,10 @@ async fn closed_loop(
     let title = format!(
         "{name}, window {window}: {conns} connections, {size} bytes, {secs} s after {warmup} s"
     );
-    let subjects = [Subject::Relay, Subject::Server];
     compare(
         options,
         &title,
-        (runs, &subjects, size),
+        (runs, Subject::BOTH, size),
         goals,
         async |running| run(running, shape).await,
     )

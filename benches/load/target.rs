@@ -32,6 +32,11 @@ pub(crate) enum Subject {
     Server,
 }
 
+impl Subject {
+    /// For what the relay can do too.
+    pub(crate) const BOTH: &[Self] = &[Self::Relay, Self::Server];
+}
+
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -40,11 +40,10 @@ pub(crate) async fn w3(options: &Options) -> Result<bool> {
     let (_, secs) = options.spans(1.0, 4.0);
     let size = options.size;
     let title = format!("W3: groups of {groups:?}, {size} bytes, {secs} s a rate");
-    let subjects = [Subject::Relay, Subject::Server];
     compare(
         options,
         &title,
-        (5, &subjects, size),
+        (5, Subject::BOTH, size),
         &[],
         async |running| {
             let mut outcome = Outcome::default();

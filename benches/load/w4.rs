@@ -47,11 +47,10 @@ pub(crate) async fn w4(options: &Options) -> Result<bool> {
     let few = FEW.min(many / 4);
     let size = options.size;
     let title = format!("W4: {few} then {many} connections, held for {secs} s; a storm within 5 s");
-    let subjects = [Subject::Relay, Subject::Server];
     compare(
         options,
         &title,
-        (5, &subjects, size),
+        (5, Subject::BOTH, size),
         &[],
         async |running| run(running, few, many, secs).await,
     )

@@ -49,7 +49,7 @@ async fn plain(path: &str, batch: usize) -> f64 {
         .journal_mode(SqliteJournalMode::Wal);
     let mut conn = SqliteConnection::connect_with(&options).await.unwrap();
     sqlx::raw_sql(
-        "CREATE TABLE entry (conv INTEGER, seq INTEGER, id INTEGER, sender TEXT, at INTEGER, \
+        "CREATE TABLE im_entry (conv INTEGER, seq INTEGER, id INTEGER, sender TEXT, at INTEGER, \
          cm_id TEXT, kind TEXT, body TEXT, PRIMARY KEY (conv, seq), \
          UNIQUE (conv, sender, cm_id)) WITHOUT ROWID",
     )
@@ -58,7 +58,7 @@ async fn plain(path: &str, batch: usize) -> f64 {
     .unwrap();
     let rows = batch.min(256);
     let values = vec!["(?,?,?,?,?,?,?,?)"; rows].join(",");
-    let sql = AssertSqlSafe(format!("INSERT INTO entry VALUES {values}")).into_sql_str();
+    let sql = AssertSqlSafe(format!("INSERT INTO im_entry VALUES {values}")).into_sql_str();
     let (body, mut n) = (body(), 0_usize);
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(SECONDS) {

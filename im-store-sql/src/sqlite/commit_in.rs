@@ -51,7 +51,7 @@ impl SqliteStore {
         insert(conn, &work.rows).await.map_err(port_error)?;
         if work.stamp_without_entry {
             let stamp = work.stamp.0 as i64;
-            let query = sqlx::query("UPDATE meta SET stamp = max(stamp, ?)").bind(stamp);
+            let query = sqlx::query("UPDATE im_meta SET stamp = max(stamp, ?)").bind(stamp);
             query.execute(conn).await.map_err(port_error)?;
         }
         Ok(done)
@@ -69,11 +69,12 @@ impl SqliteStore {
 
 /// The last stamp given.
 async fn newest(conn: &mut SqliteConnection) -> Result<Stamp, PortError> {
-    let newest: i64 =
-        sqlx::query_scalar("SELECT max(coalesce((SELECT max(n) FROM entry), 0), stamp) FROM meta")
-            .fetch_one(conn)
-            .await
-            .map_err(port_error)?;
+    let newest: i64 = sqlx::query_scalar(
+        "SELECT max(coalesce((SELECT max(n) FROM im_entry), 0), stamp) FROM im_meta",
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(port_error)?;
     Ok(Stamp(newest.unsigned_abs()))
 }
 
@@ -92,7 +93,7 @@ async fn read_touched(
     };
     let (no, mut conversation, stamp) = rows::conversation(&row)?;
     let head: Option<i64> = sqlx::query_scalar(
-        "SELECT max(seq) FROM entry WHERE n > (SELECT merged FROM meta) AND conv = ?",
+        "SELECT max(seq) FROM im_entry WHERE n > (SELECT merged FROM im_meta) AND conv = ?",
     )
     .bind(no)
     .fetch_one(conn)

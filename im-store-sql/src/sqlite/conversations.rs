@@ -19,7 +19,7 @@ pub(super) async fn create(
     let stamp = work.stamp_alone();
     let (conversation, first) = begin(conv, new);
     let no: i64 = sqlx::query_scalar(
-        "INSERT INTO conversation (id, kind, title, epoch, head, version, first_seq, \
+        "INSERT INTO im_conversation (id, kind, title, epoch, head, version, first_seq, \
          member_count, hide_history, stamp) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING no",
     )
     .bind(conv.as_str())
@@ -50,7 +50,8 @@ pub(super) async fn create(
 /// What a rule changed; the head is the merge's to write.
 pub(super) async fn write(conn: &mut SqliteConnection, touched: &Touched) -> Result<(), PortError> {
     let query = sqlx::query(
-        "UPDATE conversation SET title = ?, version = ?, member_count = ?, stamp = ? WHERE no = ?",
+        "UPDATE im_conversation SET title = ?, version = ?, member_count = ?, stamp = ? \
+         WHERE no = ?",
     )
     .bind(touched.conversation.title.as_deref())
     .bind(sql(touched.conversation.version))

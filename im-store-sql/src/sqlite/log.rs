@@ -99,7 +99,7 @@ impl Shared {
                 return Ok(Some((known.no, known.first_in_tail(), entries)));
             }
         }
-        let no: Option<i64> = sqlx::query_scalar("SELECT no FROM conversation WHERE id = ?")
+        let no: Option<i64> = sqlx::query_scalar("SELECT no FROM im_conversation WHERE id = ?")
             .bind(conv.as_str())
             .fetch_optional(&self.readers)
             .await

@@ -82,9 +82,10 @@ pub(super) async fn move_cursor(
         Stamp(0)
     };
     let query = sqlx::query(
-        "UPDATE member SET delivered = max(delivered, ?), read = max(read, ?), \
-         stamp = CASE WHEN read < ? THEN ? ELSE stamp END \
-         WHERE conv = ? AND user = ? AND left_seq IS NULL AND (delivered < ? OR read < ?)",
+        "UPDATE im_member SET delivered_seq = max(delivered_seq, ?), \
+         read_seq = max(read_seq, ?), stamp = CASE WHEN read_seq < ? THEN ? ELSE stamp END \
+         WHERE conv = ? AND user_id = ? AND left_seq IS NULL \
+         AND (delivered_seq < ? OR read_seq < ?)",
     )
     .bind(sql(delivered))
     .bind(sql(read))

@@ -103,7 +103,7 @@ impl Shared {
         let merged = first.map_or(until.0 as i64, |first| (first - 1).min(until.0 as i64));
         {
             let mut writer = self.writer.lock().await;
-            sqlx::query("UPDATE meta SET merged = max(merged, ?)")
+            sqlx::query("UPDATE im_meta SET merged = max(merged, ?)")
                 .bind(merged)
                 .execute(&mut writer.conn)
                 .await
@@ -164,7 +164,7 @@ async fn write_slice(writer: &mut Writer, slice: &Slice) -> Result<(), sqlx::Err
     .await?;
     for (conversation, no, stamp, _) in slice {
         sqlx::query(
-            "UPDATE conversation SET head = max(head, ?), stamp = max(stamp, ?) WHERE no = ?",
+            "UPDATE im_conversation SET head = max(head, ?), stamp = max(stamp, ?) WHERE no = ?",
         )
         .bind(sql(conversation.head))
         .bind(stamp.0 as i64)

@@ -29,6 +29,10 @@ const MIGRATIONS: &[(&str, &str)] = &[(
     include_str!("../../migrations/sqlite/0001_init.sql"),
 )];
 
+/// Where the schema's version is kept: a name of our own, since the host program's migrations have
+/// their table in the same file.
+const MIGRATIONS_TABLE: &str = "im_migration";
+
 /// Pages of the write-ahead log before SQLite itself copies them back, should the background task
 /// not have done it: 256 MiB.
 const CHECKPOINT_PAGES: &str = "65536";
@@ -144,7 +148,9 @@ async fn migrate(conn: &mut SqliteConnection) -> Result<(), OpenError> {
         })
         .collect();
     let known = migrations.len() as i64;
-    match Migrator::with_migrations(migrations).run(conn).await {
+    let mut migrator = Migrator::with_migrations(migrations);
+    migrator.dangerous_set_table_name(MIGRATIONS_TABLE);
+    match migrator.run(conn).await {
         Ok(()) => Ok(()),
         Err(MigrateError::VersionMissing(found)) => Err(OpenError::Newer { found, known }),
         Err(MigrateError::Execute(error)) => Err(error.into()),
@@ -159,11 +165,11 @@ impl Shared {
         conn: &mut SqliteConnection,
         after: Stamp,
     ) -> Result<(), OpenError> {
-        let meta = sqlx::query("SELECT merged, stamp FROM meta")
+        let meta = sqlx::query("SELECT merged, stamp FROM im_meta")
             .fetch_one(&mut *conn)
             .await?;
         let (merged, stamp): (i64, i64) = (meta.try_get(0)?, meta.try_get(1)?);
-        let last: Option<i64> = sqlx::query_scalar("SELECT max(n) FROM entry")
+        let last: Option<i64> = sqlx::query_scalar("SELECT max(n) FROM im_entry")
             .fetch_one(&mut *conn)
             .await?;
         let last = last.unwrap_or(0);

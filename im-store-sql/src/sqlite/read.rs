@@ -161,7 +161,8 @@ impl Shared {
 
     async fn conversations_of(&self, user: &UserId) -> Result<Vec<ConversationId>, PortError> {
         let found = sqlx::query(
-            "SELECT c.id FROM member m JOIN conversation c ON c.no = m.conv WHERE m.user = ?",
+            "SELECT c.id FROM im_member m JOIN im_conversation c ON c.no = m.conv \
+             WHERE m.user_id = ?",
         )
         .bind(user.as_str())
         .fetch_all(&self.readers)
@@ -343,7 +344,8 @@ impl Shared {
     /// Who left after one stamp, and up to another.
     async fn left_rows(&self, since: Stamp, to: Stamp) -> Result<Vec<Departed>, PortError> {
         let found = sqlx::query(
-            "SELECT c.id, m.user, m.left_seq FROM member m JOIN conversation c ON c.no = m.conv \
+            "SELECT c.id, m.user_id, m.left_seq \
+             FROM im_member m JOIN im_conversation c ON c.no = m.conv \
              WHERE m.left_seq IS NOT NULL AND m.stamp > ? AND m.stamp <= ? ORDER BY m.stamp",
         )
         .bind(since.0 as i64)
@@ -396,7 +398,7 @@ impl Shared {
 
     /// Looks whether somebody else has appended (see `commit_in`), and takes it in.
     pub(super) async fn notice(&self) -> Result<(), PortError> {
-        let last: Option<i64> = sqlx::query_scalar("SELECT max(n) FROM entry")
+        let last: Option<i64> = sqlx::query_scalar("SELECT max(n) FROM im_entry")
             .fetch_one(&self.readers)
             .await
             .map_err(port_error)?;

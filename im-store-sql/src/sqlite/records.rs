@@ -31,7 +31,7 @@ where
 {
     let found: Option<String> = match key {
         RecordKey::Block { user, other } => {
-            sqlx::query_scalar("SELECT 'true' FROM block WHERE user = ? AND other = ?")
+            sqlx::query_scalar("SELECT 'true' FROM im_block WHERE user_id = ? AND other_id = ?")
                 .bind(user.as_str())
                 .bind(other.as_str())
                 .fetch_optional(conn)
@@ -39,7 +39,8 @@ where
         }
         RecordKey::Answer { user, key } => {
             sqlx::query_scalar(
-                "SELECT value FROM answer WHERE user = ? AND key = ? AND expires_at > ?",
+                "SELECT value FROM im_answer \
+                 WHERE user_id = ? AND request_key = ? AND expires_at > ?",
             )
             .bind(user.as_str())
             .bind(key.as_str())
@@ -58,16 +59,17 @@ pub(super) async fn keep(conn: &mut SqliteConnection, record: &Record) -> Result
         RecordKey::Answer { user, key } => {
             // Each new one takes a few that have expired with it, so that none pile up.
             sqlx::query(
-                "DELETE FROM answer WHERE (user, key) IN \
-                 (SELECT user, key FROM answer WHERE expires_at <= ? LIMIT 8)",
+                "DELETE FROM im_answer WHERE (user_id, request_key) IN \
+                 (SELECT user_id, request_key FROM im_answer WHERE expires_at <= ? LIMIT 8)",
             )
             .bind(now().0)
             .execute(&mut *conn)
             .await
             .map_err(port_error)?;
             sqlx::query(
-                "INSERT INTO answer (user, key, value, expires_at) VALUES (?, ?, ?, ?) \
-                 ON CONFLICT (user, key) DO UPDATE \
+                "INSERT INTO im_answer (user_id, request_key, value, expires_at) \
+                 VALUES (?, ?, ?, ?) \
+                 ON CONFLICT (user_id, request_key) DO UPDATE \
                  SET value = excluded.value, expires_at = excluded.expires_at",
             )
             .bind(user.as_str())
@@ -89,9 +91,9 @@ pub(super) async fn block(
     on: bool,
 ) -> Result<(), PortError> {
     let text = if on {
-        "INSERT OR IGNORE INTO block (user, other) VALUES (?, ?)"
+        "INSERT OR IGNORE INTO im_block (user_id, other_id) VALUES (?, ?)"
     } else {
-        "DELETE FROM block WHERE user = ? AND other = ?"
+        "DELETE FROM im_block WHERE user_id = ? AND other_id = ?"
     };
     let query = sqlx::query(text).bind(user.as_str()).bind(other.as_str());
     query.execute(conn).await.map(drop).map_err(port_error)

@@ -18,8 +18,8 @@ pub(super) const CONVERSATION: &str = "c.no, c.id, c.kind, c.title, c.epoch, c.h
 /// How many they are.
 pub(super) const CONVERSATION_COLUMNS: usize = 11;
 /// The columns of a member, in the order of [`member`].
-pub(super) const MEMBER: &str = "m.user, m.role, m.first_seq, m.left_seq, m.version, \
-     m.muted_until, m.delivered, m.read, m.stamp";
+pub(super) const MEMBER: &str = "m.user_id, m.role, m.first_seq, m.left_seq, m.version, \
+     m.muted_until, m.delivered_seq, m.read_seq, m.stamp";
 /// The columns of an entry, in the order of [`entry`].
 pub(super) const ENTRY: &str = "e.seq, e.id, e.sender, e.at, e.cm_id, e.digest, e.kind, e.body, \
      e.reply_to, e.mentions, e.expires_at";

@@ -132,7 +132,7 @@ pub(super) struct Texts {
 
 pub(super) static TEXTS: LazyLock<Texts> = LazyLock::new(|| Texts {
     insert: Sized::values(
-        "INSERT INTO entry (n, conv, seq, id, sender, at, cm_id, digest, kind, body, \
+        "INSERT INTO im_entry (n, conv, seq, id, sender, at, cm_id, digest, kind, body, \
          reply_to, mentions, expires_at) SELECT * FROM (",
         13,
         ") WHERE column1 IS NOT NULL",
@@ -141,81 +141,86 @@ pub(super) static TEXTS: LazyLock<Texts> = LazyLock::new(|| Texts {
         "SELECT f.conv, e.seq, e.id, e.sender, e.at, e.cm_id, e.digest, e.kind, '{}', \
          NULL, NULL, NULL, c.id FROM (",
         3,
-        ") p JOIN entry_cm f ON f.conv = p.column1 AND f.sender = p.column2 \
-         AND f.cm_id = p.column3 JOIN entry e ON e.n = f.n \
-         JOIN conversation c ON c.no = f.conv",
+        ") p JOIN im_entry_cm f ON f.conv = p.column1 AND f.sender = p.column2 \
+         AND f.cm_id = p.column3 JOIN im_entry e ON e.n = f.n \
+         JOIN im_conversation c ON c.no = f.conv",
     ),
     newest: Sized::values(
-        "SELECT p.column1, p.column2, (SELECT max(f.cm_id) FROM entry_cm f \
+        "SELECT p.column1, p.column2, (SELECT max(f.cm_id) FROM im_entry_cm f \
          WHERE f.conv = p.column1 AND f.sender = p.column2) FROM (",
         2,
         ") p WHERE p.column1 IS NOT NULL",
     ),
     conversations: Sized::among(
         ROWS_MAX,
-        &format!("SELECT {CONVERSATION} FROM conversation c WHERE c.id"),
+        &format!("SELECT {CONVERSATION} FROM im_conversation c WHERE c.id"),
         "",
     ),
     conversation: own(format!(
-        "SELECT {CONVERSATION} FROM conversation c WHERE c.no = ?"
+        "SELECT {CONVERSATION} FROM im_conversation c WHERE c.no = ?"
     )),
     changed: own(format!(
-        "SELECT {CONVERSATION} FROM conversation c WHERE c.stamp > ? ORDER BY c.stamp LIMIT ?"
+        "SELECT {CONVERSATION} FROM im_conversation c WHERE c.stamp > ? ORDER BY c.stamp LIMIT ?"
     )),
     members: Sized::among(
         ROWS_MAX,
-        &format!("SELECT {MEMBER} FROM member m WHERE m.conv = ? AND m.user"),
+        &format!("SELECT {MEMBER} FROM im_member m WHERE m.conv = ? AND m.user_id"),
         "",
     ),
     // One statement, so that the version and the members are of one moment.
     view: Sized::among(
         USERS_MAX,
         &format!(
-            "SELECT {CONVERSATION}, {MEMBER} FROM conversation c LEFT JOIN member m \
-             ON m.conv = c.no AND m.user"
+            "SELECT {CONVERSATION}, {MEMBER} FROM im_conversation c LEFT JOIN im_member m \
+             ON m.conv = c.no AND m.user_id"
         ),
         "WHERE c.id = ?",
     ),
     members_after: own(format!(
-        "SELECT {MEMBER} FROM member m WHERE m.conv = (SELECT no FROM conversation WHERE id = ?) \
-         AND m.user > ? AND m.left_seq IS NULL ORDER BY m.user LIMIT ?"
+        "SELECT {MEMBER} FROM im_member m \
+         WHERE m.conv = (SELECT no FROM im_conversation WHERE id = ?) \
+         AND m.user_id > ? AND m.left_seq IS NULL ORDER BY m.user_id LIMIT ?"
     )),
     list: own(format!(
-        "SELECT {CONVERSATION}, {MEMBER} FROM member m JOIN conversation c ON c.no = m.conv \
-         WHERE m.user = ?"
+        "SELECT {CONVERSATION}, {MEMBER} FROM im_member m JOIN im_conversation c ON c.no = m.conv \
+         WHERE m.user_id = ?"
     )),
     write_members: Exact::new(
-        "INSERT OR REPLACE INTO member (conv, user, role, first_seq, left_seq, version, \
-         muted_until, delivered, read, stamp)",
+        "INSERT OR REPLACE INTO im_member (conv, user_id, role, first_seq, left_seq, version, \
+         muted_until, delivered_seq, read_seq, stamp)",
         10,
     ),
     log_up: log("ASC"),
     log_down: log("DESC"),
     sent: own(format!(
-        "SELECT {ENTRY} FROM entry_cm f JOIN entry e ON e.n = f.n \
+        "SELECT {ENTRY} FROM im_entry_cm f JOIN im_entry e ON e.n = f.n \
          WHERE f.conv = ? AND f.sender = ? AND f.cm_id = ?"
     )),
     sent_anywhere: own(format!(
-        "SELECT {ENTRY} FROM entry e WHERE e.n = (SELECT n FROM entry_cm \
+        "SELECT {ENTRY} FROM im_entry e WHERE e.n = (SELECT n FROM im_entry_cm \
          WHERE conv = ?1 AND sender = ?2 AND cm_id = ?3) UNION ALL \
-         SELECT {ENTRY} FROM entry e WHERE e.n > (SELECT merged FROM meta) \
+         SELECT {ENTRY} FROM im_entry e WHERE e.n > (SELECT merged FROM im_meta) \
          AND e.conv = ?1 AND e.sender = ?2 AND e.cm_id = ?3 LIMIT 1"
     )),
     tail: own(format!(
-        "SELECT e.n, e.conv, c.id, {ENTRY} FROM entry e JOIN conversation c ON c.no = e.conv \
+        "SELECT e.n, e.conv, c.id, {ENTRY} \
+         FROM im_entry e JOIN im_conversation c ON c.no = e.conv \
          WHERE e.n > ? AND e.seq > c.head ORDER BY e.n"
     )),
     count_say: count_say(),
     // Rows that are there already are left: a merge whose outcome was unknown is done again.
-    index_seq: Exact::new("INSERT OR IGNORE INTO entry_seq (conv, seq, n)", 3),
-    index_cm: Exact::new("INSERT OR IGNORE INTO entry_cm (conv, sender, cm_id, n)", 4),
+    index_seq: Exact::new("INSERT OR IGNORE INTO im_entry_seq (conv, seq, n)", 3),
+    index_cm: Exact::new(
+        "INSERT OR IGNORE INTO im_entry_cm (conv, sender, cm_id, n)",
+        4,
+    ),
 });
 
 /// A read of entries as one value: a row each would cost more in the driver than in SQLite.
 fn log(order: &str) -> SqlStr {
     own(format!(
         "SELECT group_concat(line, char(30)) FROM (SELECT {PACKED} AS line \
-         FROM entry_seq s JOIN entry e ON e.n = s.n \
+         FROM im_entry_seq s JOIN im_entry e ON e.n = s.n \
          WHERE s.conv = ? AND s.seq > ? AND s.seq < ? ORDER BY s.seq {order} LIMIT ?)"
     ))
 }
@@ -227,7 +232,7 @@ fn count_say() -> SqlStr {
         .map(|kind| format!("'{}'", kind.as_str()))
         .collect();
     own(format!(
-        "SELECT count(*) FROM (SELECT 1 FROM entry_seq s JOIN entry e ON e.n = s.n \
+        "SELECT count(*) FROM (SELECT 1 FROM im_entry_seq s JOIN im_entry e ON e.n = s.n \
          WHERE s.conv = ? AND s.seq > ? AND s.seq <= ? AND s.seq < ? AND e.sender <> ? \
          AND e.kind IN ({}) LIMIT {UNREAD_MAX})",
         say.join(",")

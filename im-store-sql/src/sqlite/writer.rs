@@ -266,7 +266,7 @@ impl Shared {
         insert(&mut writer.conn, &work.rows).await?;
         if work.stamp_without_entry {
             let stamp = work.stamp.0 as i64;
-            sqlx::query("UPDATE meta SET stamp = ?")
+            sqlx::query("UPDATE im_meta SET stamp = ?")
                 .bind(stamp)
                 .execute(&mut writer.conn)
                 .await?;
@@ -277,7 +277,7 @@ impl Shared {
     /// Inside a transaction: has somebody else appended (`commit_in`)? A batch that appends finds
     /// its next `n` taken; one that does not would give a stamp that somebody else's entry has.
     async fn check_newest(&self, writer: &mut Writer) -> Result<(), Broken> {
-        let last: Option<i64> = sqlx::query_scalar("SELECT max(n) FROM entry")
+        let last: Option<i64> = sqlx::query_scalar("SELECT max(n) FROM im_entry")
             .fetch_one(&mut writer.conn)
             .await?;
         if last.unwrap_or(0).unsigned_abs() > self.tail.lock().stamp.0 {
@@ -313,7 +313,7 @@ impl Shared {
     pub(super) async fn enter(&self) -> Result<u64, PortError> {
         let mut writer = self.writer.lock().await;
         let starts: i64 =
-            sqlx::query_scalar("UPDATE meta SET starts = starts + 1 RETURNING starts")
+            sqlx::query_scalar("UPDATE im_meta SET starts = starts + 1 RETURNING starts")
                 .fetch_one(&mut writer.conn)
                 .await
                 .map_err(port_error)?;

@@ -9,6 +9,7 @@ use im_core::model::{
 };
 use im_core::port::{Commit, LogQuery, NewConversation, Store as _, Write};
 use im_store_sql::{OpenError, SqliteOptions, SqliteStore, Synchronous};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 use crate::host::connect;
 
@@ -35,7 +36,7 @@ async fn a_file_of_a_newer_version_is_refused_and_left_as_it_is() {
     drop(store);
     let mut host = connect(&file).await;
     sqlx::query(
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+        "INSERT INTO im_migration (version, description, success, checksum, execution_time) \
          VALUES (999, 'from the future', 1, x'00', 0)",
     )
     .execute(&mut host)
@@ -60,6 +61,30 @@ async fn a_file_of_a_newer_version_is_refused_and_left_as_it_is() {
             "{refused:?}"
         );
     }
+}
+
+/// The host program's tables are its own: whatever they are called, and whoever migrates them.
+#[tokio::test]
+async fn the_hosts_tables_and_its_migrations_stand_beside() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("app.db");
+    std::fs::write(&file, "").unwrap();
+    let migrate = async || {
+        let text = "CREATE TABLE conversation (x); CREATE TABLE member (x); \
+             CREATE TABLE entry (x); CREATE TABLE block (x); CREATE TABLE meta (x);";
+        let text = sqlx::SqlSafeStr::into_sql_str(text);
+        let of_host = Migration::new(1, "app".into(), MigrationType::Simple, text, false);
+        let mut host = connect(&file).await;
+        Migrator::with_migrations(vec![of_host])
+            .run(&mut host)
+            .await
+            .unwrap();
+    };
+    migrate().await;
+    let store = open(&file).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    migrate().await;
 }
 
 #[tokio::test]

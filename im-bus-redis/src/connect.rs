@@ -8,7 +8,7 @@ use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
-    ProtocolVersion, RedisError,
+    ProtocolVersion, RedisError, TlsCertificates,
 };
 
 /// How long a connection may take, with TLS and login, and an answer on it.
@@ -20,6 +20,9 @@ pub(crate) const PING_EVERY: Duration = Duration::from_millis(1500);
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// The longest wait between two attempts to connect.
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// What a certificate in a text begins with.
+const PEM: &str = "-----BEGIN CERTIFICATE-----";
 
 /// Why there is no connection. Shows the address, never the credentials: a URL is not repeated, and
 /// neither is what a server answers to a login, since an old one quotes it.
@@ -35,6 +38,9 @@ pub enum ConnectError {
     /// The prefix can't be used.
     #[error("a prefix has 1 to 64 characters of A-Z a-z 0-9 _ - .")]
     Prefix,
+    /// Certificates that are none, or without TLS.
+    #[error("CA certificates are PEM text, and for rediss:// only")]
+    Ca,
     /// TLS without a provider of it.
     #[error(
         "rediss:// needs rustls' provider: call rustls::crypto::ring::default_provider() \
@@ -84,7 +90,8 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    pub(crate) fn parse(url: &str) -> Result<Self, ConnectError> {
+    /// `ca` are the certificates of authorities, as PEM; without, the public ones are trusted.
+    pub(crate) fn parse(url: &str, ca: Option<&str>) -> Result<Self, ConnectError> {
         if !["redis://", "rediss://"]
             .iter()
             .any(|it| url.starts_with(it))
@@ -108,7 +115,19 @@ impl Server {
             }
             _ => return Err(ConnectError::Url),
         };
-        let client = Client::open(settled(info)).map_err(|_| ConnectError::Url)?;
+        let info = settled(info);
+        let client = match ca {
+            None => Client::open(info).map_err(|_| ConnectError::Url)?,
+            Some(ca) if ca.contains(PEM) => Client::build_with_tls(
+                info,
+                TlsCertificates {
+                    client_tls: None,
+                    root_cert: Some(ca.as_bytes().to_vec()),
+                },
+            )
+            .map_err(|_| ConnectError::Ca)?,
+            Some(_) => return Err(ConnectError::Ca),
+        };
         Ok(Self { client, addr })
     }
 
@@ -206,7 +225,11 @@ mod tests {
 
     #[test]
     fn a_url_that_is_none_is_refused_without_being_shown() {
-        let refused = |url: &str| Server::parse(url).map(|_| ()).expect_err("no URL of Redis");
+        let refused = |url: &str| {
+            Server::parse(url, None)
+                .map(|_| ())
+                .expect_err("no URL of Redis")
+        };
         for url in [
             "",
             "localhost:6379",
@@ -230,11 +253,15 @@ mod tests {
             assert!(!format!("{error} {error:?}").contains("hunter2"));
         }
         assert_eq!(refused("rediss://h"), ConnectError::NoTlsProvider);
+        for ca in ["", PEM] {
+            let refused = Server::parse("redis://h", Some(ca)).map(|_| ());
+            assert_eq!(refused, Err(ConnectError::Ca), "{ca}");
+        }
     }
 
     #[test]
     fn neither_user_nor_password_is_shown() {
-        let server = Server::parse("redis://somebody:hunter2@[::1]:7/3").expect("a URL");
+        let server = Server::parse("redis://somebody:hunter2@[::1]:7/3", None).expect("a URL");
         assert_eq!(format!("{server:?}"), "Server(\"[::1]:7\")");
     }
 

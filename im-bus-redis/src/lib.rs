@@ -49,12 +49,16 @@ pub struct Options {
     /// What the names of all channels begin with, the same on all nodes of a cluster and on no
     /// other: 1–64 characters of `A-Z a-z 0-9 _ - .`
     pub prefix: String,
+    /// For `rediss://`: the certificates of the authorities that are trusted, as PEM text. Without,
+    /// those that the web trusts.
+    pub ca_pem: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             prefix: "im".to_owned(),
+            ca_pem: None,
         }
     }
 }
@@ -75,7 +79,7 @@ impl RedisBus {
     /// takes the credentials. No error shows these.
     pub async fn connect(url: &str, options: Options) -> Result<Self, ConnectError> {
         let channels = Channels::new(&options.prefix)?;
-        let server = Arc::new(Server::parse(url)?);
+        let server = Arc::new(Server::parse(url, options.ca_pem.as_deref())?);
         let all = channels.all.clone();
         let publisher = Publisher::start(Arc::clone(&server), all).await?;
         Ok(Self {

@@ -9,6 +9,7 @@
 
 mod faults;
 mod start;
+mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -41,6 +42,7 @@ fn options() -> Options {
     let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     Options {
         prefix: format!("test-{process}-{now}-{count}"),
+        ..Options::default()
     }
 }
 

@@ -32,6 +32,9 @@ pub struct Options {
     /// What all keys begin with, in braces; the same on all nodes of a cluster and on no other:
     /// 1–64 characters of `A-Z a-z 0-9 _ - .`
     pub prefix: String,
+    /// For `rediss://`: the certificates of the authorities that are trusted, as PEM text. Without,
+    /// those that the web trusts.
+    pub ca_pem: Option<String>,
     /// How long a node's lease holds without a renewal: 500 ms to an hour.
     pub lease: Duration,
     /// How long a look-up that found somebody is believed, at most until the lease that it hangs on
@@ -43,6 +46,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             prefix: "im".to_owned(),
+            ca_pem: None,
             lease: Duration::from_secs(30),
             look_up: Duration::from_secs(2),
         }
@@ -80,7 +84,7 @@ impl RedisRegistry {
             return Err(ConnectError::Lease);
         }
         Ok(Self {
-            redis: Redis::start(Server::parse(url)?).await?,
+            redis: Redis::start(Server::parse(url, options.ca_pem.as_deref())?).await?,
             scripts: Scripts::new(),
             base: format!("{{{prefix}}}:registry"),
             lease: options.lease,

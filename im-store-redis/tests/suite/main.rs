@@ -40,6 +40,7 @@ fn options() -> Options {
         prefix: format!("test-{process}-{now}-{count}"),
         lease: Duration::from_millis(1500),
         look_up: Duration::from_millis(700),
+        ..Options::default()
     }
 }
 

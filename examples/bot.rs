@@ -29,7 +29,7 @@ async fn main() -> Result<()> {
     )?);
     let folder = tempfile::tempdir()?;
     let file = format!("sqlite://{}", folder.path().join("bot.db").display());
-    let store = imkit::sqlite::SqliteStore::connect(&file).await?;
+    let store = imkit::sql::SqliteStore::connect(&file).await?;
     let node = Node::builder(Arc::new(store), Arc::clone(&auth) as _)
         .start()
         .await?;

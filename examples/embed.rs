@@ -25,7 +25,7 @@ impl Authenticator for Users {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let store = imkit::sqlite::SqliteStore::connect("sqlite://embed.db").await?;
+    let store = imkit::sql::SqliteStore::connect("sqlite://embed.db").await?;
     let users = Users(&[("ann-key", "ann"), ("bob-key", "bob")]);
     let node = imkit::node::Node::builder(Arc::new(store), Arc::new(users))
         .start()

@@ -10,7 +10,7 @@ use imkit::core::model::{Body, CmId, ConversationId, Draft, Seq, Target, UserId}
 use imkit::core::port::{Hooks, LogQuery, Store as _, Verdict};
 use imkit::node::Node;
 use imkit::node::auth::JwtAuthenticator;
-use imkit::sqlite::SqliteStore;
+use imkit::sql::SqliteStore;
 
 /// House rules: no links, and no shouting.
 #[derive(Debug)]

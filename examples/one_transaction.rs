@@ -11,7 +11,7 @@ use imkit::core::model::{
 };
 use imkit::core::port::{Clock as _, Commit, LogQuery, NewConversation, Store as _, Write};
 use imkit::node::TokioClock;
-use imkit::sqlite::SqliteStore;
+use imkit::sql::SqliteStore;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{Connection as _, Row as _};
 

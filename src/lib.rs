@@ -10,7 +10,7 @@
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     // Where messages live: one SQLite file, made when missing.
-//!     let store = imkit::sqlite::SqliteStore::connect("sqlite://chat.db").await?;
+//!     let store = imkit::sql::SqliteStore::connect("sqlite://chat.db").await?;
 //!     // Who may connect: your tokens, signed with your secret (32 bytes or more).
 //!     let secret = std::env::var("CHAT_SECRET")?;
 //!     let auth = imkit::node::auth::JwtAuthenticator::hs256(&secret)?;
@@ -31,7 +31,7 @@
 //! # Your program acts too
 //!
 //! [`node::Node::service`] calls whatever a user can do: send, make groups, add members. A message
-//! and your own row in one transaction: [`sqlite::SqliteStore::commit_in`].
+//! and your own row in one transaction: [`sql::SqliteStore::commit_in`].
 //!
 //! # Then each port
 //!
@@ -40,7 +40,7 @@
 //!
 //! | port | what it is | what comes with imkit |
 //! | --- | --- | --- |
-//! | [`core::port::Store`] | the truth about every conversation | [`sqlite::SqliteStore`] |
+//! | [`core::port::Store`] | the truth about every conversation | [`sql`]: a store each for three databases |
 //! | [`core::port::Authenticator`] | whose token is it | [`node::auth::JwtAuthenticator`] |
 //! | [`core::port::Directory`] | your own users: known, banned | everybody is known |
 //! | [`core::port::Hooks`] | your word in every message: refuse, rewrite | none |
@@ -53,7 +53,9 @@
 //! | feature | brings | default |
 //! | --- | --- | --- |
 //! | `ws` | [`ws`]: WebSocket and HTTP as an axum router | yes |
-//! | `sqlite` | [`sqlite`]: the embedded store | yes |
+//! | `sqlite` | [`sql::SqliteStore`]: the embedded store, one file | yes |
+//! | `postgres` | `sql::PostgresStore`: the store on PostgreSQL | no |
+//! | `mysql` | `sql::MySqlStore`: the store on MySQL or MariaDB | no |
 //! | `client` | `client`: the Rust client | no |
 //!
 //! No feature changes what another one does.
@@ -63,7 +65,7 @@ pub use im_node as node;
 
 #[cfg(feature = "client")]
 pub use im_client as client;
-#[cfg(feature = "sqlite")]
-pub use im_store_sql as sqlite;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use im_store_sql as sql;
 #[cfg(feature = "ws")]
 pub use im_transport_ws as ws;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use imkit::node::auth::JwtAuthenticator;
 use imkit::node::{Node, Settings};
-use imkit::sqlite::SqliteStore;
+use imkit::sql::SqliteStore;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 

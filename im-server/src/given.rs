@@ -71,7 +71,9 @@ macro_rules! given {
 given! {
     /// Where it listens [default: 127.0.0.1:8080; port 0: the system chooses]
     listen: String = "IMKIT_LISTEN";
-    /// The store: sqlite://PATH, made when missing [default: sqlite://imkit.db]
+    /// The store: sqlite://PATH, made when missing; postgres://USER:PASSWORD@HOST/DATABASE;
+    /// mysql://USER:PASSWORD@HOST/DATABASE [default: sqlite://imkit.db]. On a command line every
+    /// process of the machine can read a password: the variable or the file is better
     store: String = "IMKIT_STORE";
     /// The hot tier: none is the only one in this version
     hot: String = "IMKIT_HOT";

@@ -39,7 +39,11 @@ fn main() -> ExitCode {
             let mut words = format!("im-server: {error}");
             let mut cause = error.source();
             while let Some(inner) = cause {
-                words.push_str(&format!(": {inner}"));
+                // Some say themselves what their cause says.
+                let inner_words = inner.to_string();
+                if !words.contains(&inner_words) {
+                    words.push_str(&format!(": {inner_words}"));
+                }
                 cause = inner.source();
             }
             // There is nobody to tell that nobody can be told.

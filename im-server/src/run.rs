@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use im_core::port::Store;
 use im_node::Node;
+use im_store_sql::redacted;
 use im_transport_ws::Transport;
 use tokio::net::TcpListener;
 
@@ -49,8 +50,8 @@ async fn serve(settings: &Settings, is_demo: bool) -> Result<(), ServerError> {
         .unwrap_or_default();
     let metrics = ops::count().map_err(|error| std::io::Error::other(error.to_string()))?;
     let gathering = tokio::spawn(ops::gather(metrics.clone()));
-    let file = open_store(url, settings.synchronous).await?;
-    let store: Arc<dyn Store> = Arc::new(file.clone());
+    let opened = open_store(url, settings.synchronous).await?;
+    let store = opened.store();
     let node =
         Node::builder(Arc::clone(&store), Arc::clone(&auth) as _).settings(settings.node.clone());
     let node = node.start().await?;
@@ -59,7 +60,8 @@ async fn serve(settings: &Settings, is_demo: bool) -> Result<(), ServerError> {
         say(&demo::greeting(&auth, &address)?);
     } else {
         say(&format!(
-            "im-server listens on http://{address}, messages in {url}\n"
+            "im-server listens on http://{address}, messages in {}\n",
+            redacted(url)
         ));
     }
     if let Some(folder) = &folder {
@@ -73,7 +75,7 @@ async fn serve(settings: &Settings, is_demo: bool) -> Result<(), ServerError> {
     };
     im_transport_ws::serve_at_most(listener, router, settings.connections_max, stopped).await?;
     gathering.abort();
-    if let Err(error) = file.close().await {
+    if let Err(error) = opened.close().await {
         let cause = std::error::Error::source(&error);
         tracing::warn!(%error, cause, "the store is not tidied up; the next start does it");
     }

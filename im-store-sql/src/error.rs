@@ -22,6 +22,9 @@ pub enum OpenError {
     /// What it holds is not what was written; it is left as it is.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// The database server gave no answer in time.
+    #[error("no answer in {0:?}")]
+    Silent(std::time::Duration),
     /// The file can't be used.
     #[error("{path}: {source}")]
     File {

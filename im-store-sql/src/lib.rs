@@ -1,5 +1,5 @@
-//! The SQL store of imkit, on sqlx. SQLite today; the dialects keep to a folder each, and what
-//! needs no SQL is in the core (`im_core::rule::commit`).
+//! The SQL store of imkit, on sqlx: SQLite in the process (`sqlite/`), PostgreSQL and MySQL/MariaDB
+//! on their servers (`server/`). What needs no SQL is in the core (`im_core::rule::commit`).
 //!
 //! ```no_run
 //! # async fn open() -> Result<(), im_store_sql::OpenError> {
@@ -7,10 +7,22 @@
 //! # Ok(()) }
 //! ```
 
+mod address;
 mod error;
+mod mentions;
+mod page;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod server;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+pub use address::redacted;
 pub use error::OpenError;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub use server::{Dialect, Durability, ServerOptions, ServerStore, parts};
+#[cfg(feature = "mysql")]
+pub use server::{MySqlDialect, MySqlStore};
+#[cfg(feature = "postgres")]
+pub use server::{PostgresDialect, PostgresStore};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore, Synchronous};

@@ -9,7 +9,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use im_testkit::memory::TokenTable;
 use imkit::core::model::{UserId, Value};
 use imkit::node::{Node, Settings};
-use imkit::sqlite::{SqliteOptions, SqliteStore};
+use imkit::sql::{SqliteOptions, SqliteStore};
 use imkit::ws::Transport;
 use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};

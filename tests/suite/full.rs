@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use imkit::sqlite::SqliteOptions;
+use imkit::sql::SqliteOptions;
 
 use crate::app::{App, int, text};
 

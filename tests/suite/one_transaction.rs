@@ -6,7 +6,7 @@ use imkit::core::model::{
     Body, CmId, ConversationKind, Mentions, MessageId, NewEntry, Role, Timestamp, UserId, direct_id,
 };
 use imkit::core::port::{Commit, NewConversation, Write};
-use imkit::sqlite::SqliteOptions;
+use imkit::sql::SqliteOptions;
 use sqlx::Connection as _;
 
 use crate::app::{App, int, text};

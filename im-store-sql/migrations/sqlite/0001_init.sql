@@ -6,7 +6,8 @@ CREATE TABLE im_conversation (
     kind TEXT NOT NULL,
     title TEXT,
     epoch INTEGER NOT NULL,
-    -- The last entry that is in the indexes; later ones stand in `im_entry` only (see `im_meta.merged`).
+    -- The last entry that is in the indexes; later ones stand in `im_entry` only: see `merged` in
+    -- `im_meta`.
     head INTEGER NOT NULL,
     version INTEGER NOT NULL,
     first_seq INTEGER NOT NULL,

@@ -9,6 +9,7 @@ use im_core::port::{LogQuery, PortError};
 use super::statement::TEXTS;
 use super::{Shared, rows, sql};
 use crate::error::port_error;
+use crate::page::Page;
 
 /// Rows of a page's first read; what follows is sized by what they were.
 const FIRST_ROWS: usize = 64;
@@ -181,58 +182,5 @@ impl Shared {
             .await
             .map_err(port_error)?;
         found.iter().map(|row| rows::entry(conv, row, 0)).collect()
-    }
-}
-
-/// A page under way.
-struct Page {
-    entries: Vec<Entry>,
-    limit: usize,
-    bytes: usize,
-}
-
-impl Page {
-    fn new(limit: usize, bytes: usize) -> Self {
-        Self {
-            entries: Vec::with_capacity(limit.min(256)),
-            limit,
-            bytes,
-        }
-    }
-
-    /// Takes an entry if there is room. False when nothing more fits.
-    fn take(&mut self, entry: Entry) -> bool {
-        let size = entry.body.json().len();
-        if self.entries.len() >= self.limit || (size > self.bytes && !self.entries.is_empty()) {
-            return false;
-        }
-        self.bytes = self.bytes.saturating_sub(size);
-        self.entries.push(entry);
-        self.entries.len() < self.limit
-    }
-
-    /// Takes entries while there is room. False when nothing more fits.
-    fn take_all(&mut self, entries: impl Iterator<Item = Entry>) -> bool {
-        for entry in entries {
-            if !self.take(entry) {
-                return false;
-            }
-        }
-        self.has_room()
-    }
-
-    const fn has_room(&self) -> bool {
-        self.entries.len() < self.limit && (self.bytes > 0 || self.entries.is_empty())
-    }
-
-    /// How many more rows fit, if they are as large as those so far.
-    fn rows_to_come(&self) -> usize {
-        let taken: usize = self
-            .entries
-            .iter()
-            .map(|entry| entry.body.json().len())
-            .sum();
-        let average = (taken / self.entries.len().max(1)).max(1);
-        (self.bytes / average).clamp(1, self.limit.max(1))
     }
 }

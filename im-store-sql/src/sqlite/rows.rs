@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use im_core::model::{
     Body, CmId, Conversation, ConversationId, ConversationKind, Entry, Epoch, Kind, Member,
-    Mentions, MessageId, NewEntry, Role, Seq, Stamp, Timestamp, UserId, Value,
+    Mentions, MessageId, NewEntry, Role, Seq, Stamp, Timestamp, UserId,
 };
 use im_core::port::PortError;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use crate::error::{corrupt, port_error};
+use crate::mentions::read_mentions;
 
 /// The columns of a conversation, in the order of [`conversation`].
 pub(super) const CONVERSATION: &str = "c.no, c.id, c.kind, c.title, c.epoch, c.head, c.version, \
@@ -184,32 +185,4 @@ pub(super) fn entry(conv: &ConversationId, row: &SqliteRow, at: usize) -> Result
         seq: seq(row, at)?,
         new,
     })
-}
-
-fn read_mentions(text: &str) -> Result<Mentions, PortError> {
-    let bad = || corrupt("mentions are none");
-    match Value::from_json(text).map_err(|_| bad())? {
-        Value::Text(all) if all == "*" => Ok(Mentions::All),
-        Value::Array(users) => {
-            let ids = users
-                .iter()
-                .map(|user| user.as_text().and_then(|id| id.parse().ok()));
-            ids.collect::<Option<Vec<UserId>>>()
-                .map(Mentions::Users)
-                .ok_or_else(bad)
-        }
-        _ => Err(bad()),
-    }
-}
-
-/// Mentions as the store keeps them: JSON, as on the wire.
-pub(super) fn write_mentions(mentions: &Mentions) -> Option<String> {
-    match mentions {
-        Mentions::None => None,
-        Mentions::All => Some(Value::from("*").to_json()),
-        Mentions::Users(users) => {
-            let users: Vec<Value> = users.iter().map(|user| user.as_str().into()).collect();
-            Some(Value::from(users).to_json())
-        }
-    }
 }

@@ -11,8 +11,9 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use super::statement::{ROWS_MAX, TEXTS};
 use super::tail::TailEntry;
 use super::work::{Work, only_appends};
-use super::{Shared, ops, rows, sql};
+use super::{Shared, ops, sql};
 use crate::error::port_error;
+use crate::mentions::write_mentions;
 
 /// The connection that writes.
 #[derive(Debug)]
@@ -64,7 +65,7 @@ fn bind_entry(
     to.add(entry.body.kind().as_str())?;
     to.add(Arc::clone(entry.body.json()))?;
     to.add(entry.reply_to.map(sql))?;
-    to.add(rows::write_mentions(&entry.mentions))?;
+    to.add(write_mentions(&entry.mentions))?;
     to.add(entry.expires_at.map(|at| at.0))?;
     Ok(())
 }

@@ -1,8 +1,10 @@
-//! The store's suite on SQLite files.
+//! The store's suite on SQLite files, and on the servers that the environment names.
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 mod commit_in;
 mod host;
+#[cfg(all(feature = "postgres", feature = "mysql"))]
+mod server;
 mod start;
 
 use std::sync::Arc;

@@ -1,0 +1,240 @@
+//! How a batch becomes a transaction.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use im_core::model::{ConversationId, Stamp, Timestamp, UserId};
+use im_core::port::{Commit, Committed, PortError, PortErrorKind, Rejected};
+
+use super::Shared;
+use super::dialect::{Conn, Dialect};
+use super::load::{Reads, by_keys, load};
+use super::open::port_error;
+use super::row;
+use super::statement::{
+    ANSWER, Arg, BLOCK, CONVERSATION, ENTRY, MEMBER, NEW_ANSWER, NEW_CONVERSATION, Statement, Table,
+};
+use super::work::{At, Work};
+
+/// How often a transaction is run until others are out of its way.
+const TRIES_MAX: u32 = 12;
+/// The longest wait between two of them.
+const WAIT_MAX: Duration = Duration::from_millis(100);
+
+/// The answers of a batch.
+pub(super) type Answers = Vec<Result<Committed, Rejected>>;
+
+/// What went wrong with a batch as a whole.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The database refused.
+    Sql(sqlx::Error),
+    /// What it gave was no good.
+    Port(PortError),
+}
+
+impl From<sqlx::Error> for Broken {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<PortError> for Broken {
+    fn from(error: PortError) -> Self {
+        Self::Port(error)
+    }
+}
+
+impl<D: Dialect> Shared<D> {
+    /// Commits a batch; one that fails for what is in it is split until the culprit fails alone.
+    pub(super) async fn commit(&self, batch: &[Commit]) -> Answers {
+        // A stack of its own: halves to do, in order.
+        let mut todo = vec![batch];
+        let mut answers = Vec::with_capacity(batch.len());
+        while let Some(part) = todo.pop() {
+            if part.is_empty() {
+                continue;
+            }
+            match self.within(self.commit_whole(part)).await {
+                Ok(part) => answers.extend(part),
+                Err(error) if !error.is_retryable() && part.len() > 1 => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    todo.push(second);
+                    todo.push(first);
+                }
+                Err(error) => {
+                    let refused = |_| Err(Rejected::Store(error.clone()));
+                    answers.extend(part.iter().map(refused));
+                }
+            }
+        }
+        answers
+    }
+
+    async fn commit_whole(&self, batch: &[Commit]) -> Result<Answers, PortError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.try_commit(batch).await {
+                Ok(answers) => return Ok(answers),
+                Err(Broken::Sql(error)) if D::is_in_the_way(&error) && tries < TRIES_MAX => {
+                    tracing::debug!(%error, tries, "another transaction was in the way");
+                    let wait = Duration::from_millis(1 << tries);
+                    tokio::time::sleep(wait.min(WAIT_MAX)).await;
+                }
+                Err(Broken::Sql(error)) => return Err(port_error::<D>(error)),
+                Err(Broken::Port(error)) => return Err(error),
+            }
+        }
+    }
+
+    async fn try_commit(&self, batch: &[Commit]) -> Result<Answers, Broken> {
+        let mut tx = self.pool.begin().await?;
+        let answers = decide_and_write::<D>(&mut tx, batch, Reads::Plain).await?;
+        tx.commit().await?;
+        Ok(answers)
+    }
+}
+
+/// Inside a transaction: what the batch asks for is read, decided and written.
+pub(super) async fn decide_and_write<D: Dialect>(
+    conn: &mut Conn<D>,
+    batch: &[Commit],
+    reads: Reads,
+) -> Result<Answers, Broken> {
+    let mut work = load::<D>(conn, batch, reads).await?;
+    let now = now();
+    let answers = batch.iter().map(|commit| work.apply(commit, now)).collect();
+    write::<D>(conn, &mut work).await?;
+    Ok(answers)
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Timestamp(since.map_or(0, |since| since.as_millis() as i64))
+}
+
+/// Writes what a batch has decided. Stamps are taken as late as can be, since nobody else gets one
+/// until the transaction ends.
+async fn write<D: Dialect>(conn: &mut Conn<D>, work: &mut Work) -> Result<(), Broken> {
+    begin_conversations::<D>(conn, work).await?;
+    let mut entries = Vec::with_capacity(work.entries.len());
+    for entry in &work.entries {
+        if let Some(no) = work.numbers.get(&entry.conv) {
+            entries.push(row::entry(*no, entry));
+        }
+    }
+    rows::<D>(conn, &ENTRY, entries).await?;
+    answers::<D>(conn, work).await?;
+    blocks::<D>(conn, work).await?;
+    let last = match work.stamps {
+        0 => 0,
+        count => D::advance(conn, "stamp", count).await?,
+    };
+    let base = last - work.stamps;
+    let stamp = |at: At| match at {
+        At::Before(stamp) => stamp,
+        At::New(count) => Stamp((base + count).unsigned_abs()),
+    };
+    let mut members = Vec::new();
+    for ((conv, _), held) in &work.members {
+        if let (true, Some(no)) = (held.changed, work.numbers.get(conv)) {
+            members.push(row::member(*no, &held.row, stamp(held.stamp)));
+        }
+    }
+    rows::<D>(conn, &MEMBER, members).await?;
+    let mut conversations = Vec::new();
+    for (conv, held) in &work.convs {
+        if let (true, Some(no)) = (held.changed, work.numbers.get(conv)) {
+            let mut values = vec![Arg::from(*no)];
+            values.extend(row::conversation(&held.row, stamp(held.stamp)));
+            conversations.push(values);
+        }
+    }
+    rows::<D>(conn, &CONVERSATION, conversations).await
+}
+
+async fn rows<D: Dialect>(
+    conn: &mut Conn<D>,
+    table: &Table,
+    rows: Vec<Vec<Arg>>,
+) -> Result<(), Broken> {
+    for statement in D::write(table, rows) {
+        D::execute(&mut *conn, statement).await?;
+    }
+    Ok(())
+}
+
+/// Conversations that begin get their numbers.
+async fn begin_conversations<D: Dialect>(
+    conn: &mut Conn<D>,
+    work: &mut Work,
+) -> Result<(), Broken> {
+    let new: Vec<ConversationId> = work
+        .convs
+        .keys()
+        .filter(|conv| !work.numbers.contains_key(*conv))
+        .cloned()
+        .collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    let made = new.iter().filter_map(|conv| work.convs.get(conv));
+    let made = made.map(|held| row::conversation(&held.row, Stamp(0)));
+    rows::<D>(conn, &NEW_CONVERSATION, made.collect()).await?;
+    let keys = new.iter().map(|conv| vec![conv.into()]).collect();
+    let select = "SELECT c.no, c.id FROM im_conversation c";
+    for mut row in by_keys::<D>(conn, select, &["c.id"], keys, "").await? {
+        let no = row.int()?;
+        work.numbers.insert(row.conv()?, no);
+    }
+    let all = new.iter().all(|conv| work.numbers.contains_key(conv));
+    all.then_some(())
+        .ok_or_else(|| PortError::new(PortErrorKind::Internal).into())
+}
+
+async fn answers<D: Dialect>(conn: &mut Conn<D>, work: &Work) -> Result<(), Broken> {
+    let (mut new, mut again) = (Vec::new(), Vec::new());
+    for ((user, key), answer) in &work.answers {
+        if answer.changed {
+            let values = vec![
+                Arc::<str>::from(user).into(),
+                key.as_str().into(),
+                answer.record.value.as_str().into(),
+                answer.record.expires_at.0.into(),
+            ];
+            let rows = if answer.is_there {
+                &mut again
+            } else {
+                &mut new
+            };
+            rows.push(values);
+        }
+    }
+    if !new.is_empty() {
+        // Each new one takes a few that have expired with it, so that none pile up.
+        D::execute(&mut *conn, D::expire(now().0)).await?;
+    }
+    rows::<D>(conn, &NEW_ANSWER, new).await?;
+    rows::<D>(conn, &ANSWER, again).await
+}
+
+async fn blocks<D: Dialect>(conn: &mut Conn<D>, work: &Work) -> Result<(), Broken> {
+    let key = |(user, other): &(UserId, UserId)| {
+        let user = Arc::<str>::from(user);
+        vec![user.into(), Arc::<str>::from(other).into()]
+    };
+    let of = |is: bool| {
+        let some = work.blocks.iter().filter(move |(_, on)| **on == is);
+        some.map(|(pair, _)| key(pair)).collect::<Vec<_>>()
+    };
+    rows::<D>(conn, &BLOCK, of(true)).await?;
+    let gone = of(false);
+    if !gone.is_empty() {
+        let columns = ["user_id", "other_id"];
+        let statement =
+            Statement::new("DELETE FROM im_block WHERE ").join(D::any_of(&columns, gone));
+        D::execute(conn, statement).await?;
+    }
+    Ok(())
+}

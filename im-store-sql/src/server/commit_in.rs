@@ -1,0 +1,40 @@
+//! A commit inside the host program's own transaction.
+
+use im_core::port::{Commit, Committed, PortError, PortErrorKind, Rejected};
+
+use super::ServerStore;
+use super::commit::{Broken, decide_and_write};
+use super::dialect::{Conn, Dialect};
+use super::load::Reads;
+use super::open::port_error;
+
+impl<D: Dialect> ServerStore<D> {
+    /// Applies a commit inside a transaction of the host program's on this store's database: a
+    /// business row and a message become visible together or not at all. Nodes hear of it by their
+    /// sweep, or at once by `Node::notice`, which is to be called after the transaction committed.
+    ///
+    /// Call it last: from here on until the transaction ends, no other commit of this database gets
+    /// a stamp, so everybody else's sends wait.
+    ///
+    /// # Errors
+    /// [`Rejected`]: nothing was written. After [`Rejected::Store`] the transaction must be rolled
+    /// back; when it [is retryable](PortError::is_retryable), the whole transaction may be run
+    /// again: another one was in the way.
+    pub async fn commit_in(
+        &self,
+        conn: &mut Conn<D>,
+        commit: &Commit,
+    ) -> Result<Committed, Rejected> {
+        let batch = std::slice::from_ref(commit);
+        let answers = decide_and_write::<D>(conn, batch, Reads::Locked).await;
+        let answers = answers.map_err(|broken| match broken {
+            Broken::Sql(error) if D::is_in_the_way(&error) => {
+                PortError::with_source(PortErrorKind::Unavailable, error)
+            }
+            Broken::Sql(error) => port_error::<D>(error),
+            Broken::Port(error) => error,
+        })?;
+        let answer = answers.into_iter().next();
+        answer.unwrap_or_else(|| Err(PortError::new(PortErrorKind::Internal).into()))
+    }
+}

@@ -1,0 +1,80 @@
+//! What PostgreSQL and MySQL do each in their own way.
+
+use std::fmt::Debug;
+use std::future::Future;
+
+use im_core::port::PortErrorKind;
+use sqlx::error::DatabaseError;
+use sqlx::migrate::Migrate;
+use sqlx::pool::PoolOptions;
+use sqlx::{Database, Pool};
+
+use super::ServerOptions;
+use super::row::Row;
+use super::statement::{Arg, Statement, Table};
+
+/// The connection of a dialect.
+pub type Conn<D> = <<D as Dialect>::Db as Database>::Connection;
+
+/// A kind of database server. This crate has all there are.
+pub trait Dialect: Debug + Send + Sync + Sized + 'static {
+    /// The driver.
+    type Db: Database<Connection: Migrate>;
+
+    /// What it is called.
+    const NAME: &'static str;
+    /// How its addresses begin.
+    const SCHEMES: &'static [&'static str];
+    /// Every schema that this version knows, in order: a name and a text. A change is a new one.
+    const MIGRATIONS: &'static [(&'static str, &'static str)];
+
+    /// Opens a pool.
+    #[doc(hidden)]
+    fn connect(
+        address: &str,
+        options: &ServerOptions,
+        pool: PoolOptions<Self::Db>,
+    ) -> impl Future<Output = Result<Pool<Self::Db>, sqlx::Error>> + Send;
+
+    /// The rows that a statement gives.
+    #[doc(hidden)]
+    fn fetch(
+        conn: &mut Conn<Self>,
+        statement: Statement,
+    ) -> impl Future<Output = Result<Vec<Row>, sqlx::Error>> + Send;
+
+    /// Runs a statement.
+    #[doc(hidden)]
+    fn execute(
+        conn: &mut Conn<Self>,
+        statement: Statement,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// A condition: the columns hold one of these rows.
+    #[doc(hidden)]
+    fn any_of(columns: &[&str], rows: Vec<Vec<Arg>>) -> Statement;
+
+    /// Statements that write all rows.
+    #[doc(hidden)]
+    fn write(table: &Table, rows: Vec<Vec<Arg>>) -> Vec<Statement>;
+
+    /// Whether the same transaction may succeed when it is run again: another one was in the way.
+    #[doc(hidden)]
+    fn is_in_the_way(error: &sqlx::Error) -> bool;
+
+    /// Takes away a few answers that have expired.
+    #[doc(hidden)]
+    fn expire(now: i64) -> Statement;
+
+    /// What an error of the server means.
+    #[doc(hidden)]
+    fn kind(error: &dyn DatabaseError) -> PortErrorKind;
+
+    /// Moves the column of `im_meta` on by so much, and gives what it is then.
+    #[doc(hidden)]
+    fn advance(
+        conn: &mut Conn<Self>,
+        column: &'static str,
+        by: i64,
+    ) -> impl Future<Output = Result<i64, sqlx::Error>> + Send;
+}

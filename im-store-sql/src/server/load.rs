@@ -1,0 +1,230 @@
+//! What a batch asks for, read inside its transaction, behind the locks of its conversations.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use im_core::model::{ConversationId, MessageId, Timestamp, UserId};
+use im_core::port::{Commit, Record, RecordKey, Write};
+use im_core::rule::commit::{Stored, appends, changes_rules, member_changes};
+
+use super::commit::Broken;
+use super::dialect::{Conn, Dialect};
+use super::row::{CONVERSATION, Fields, MEMBER};
+use super::statement::{Arg, Statement};
+use super::work::{Answer, Held, Work, answer_key};
+
+/// Most keys of one look-up: as many `OR`s MySQL's planner still looks up one by one.
+const KEYS_MAX: usize = 512;
+
+/// How rows are read behind the locks of their conversations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reads {
+    /// As each statement finds them: the transaction is ours, and reads what is committed.
+    Plain,
+    /// Locked themselves, so that they are what is committed also where the transaction shows what
+    /// was there when it began.
+    Locked,
+}
+
+impl Reads {
+    const fn clause(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Locked => " FOR UPDATE",
+        }
+    }
+}
+
+/// Locks the batch's conversations, and reads what its commits ask for.
+pub(super) async fn load<D: Dialect>(
+    conn: &mut Conn<D>,
+    batch: &[Commit],
+    reads: Reads,
+) -> Result<Work, Broken> {
+    let mut work = Work::default();
+    conversations::<D>(conn, batch, &mut work).await?;
+    sent::<D>(conn, batch, reads, &mut work).await?;
+    members::<D>(conn, batch, reads, &mut work).await?;
+    answers::<D>(conn, batch, &mut work).await?;
+    Ok(work)
+}
+
+/// Rows of `SELECT … WHERE (columns in keys) …`, in as few statements as the keys allow.
+pub(super) async fn by_keys<D: Dialect>(
+    conn: &mut Conn<D>,
+    select: &str,
+    columns: &[&str],
+    keys: Vec<Vec<Arg>>,
+    then: &str,
+) -> Result<Vec<Fields>, sqlx::Error> {
+    let mut found = Vec::new();
+    let mut keys = keys.into_iter();
+    loop {
+        let some: Vec<_> = keys.by_ref().take(KEYS_MAX).collect();
+        if some.is_empty() {
+            return Ok(found);
+        }
+        let statement = Statement::new(select)
+            .then(" WHERE ")
+            .join(D::any_of(columns, some))
+            .then(then);
+        let rows = D::fetch(&mut *conn, statement).await?;
+        found.extend(rows.into_iter().map(Fields::from));
+    }
+}
+
+async fn conversations<D: Dialect>(
+    conn: &mut Conn<D>,
+    batch: &[Commit],
+    work: &mut Work,
+) -> Result<(), Broken> {
+    let ids: BTreeSet<&ConversationId> = batch
+        .iter()
+        .filter(|commit| asks_for_conversation(commit))
+        .map(|commit| &commit.conv)
+        .collect();
+    let keys = ids.into_iter().map(|id| vec![id.into()]).collect();
+    let select = format!("SELECT {CONVERSATION} FROM im_conversation c");
+    // Everybody takes the locks in the same order.
+    let then = " ORDER BY c.id FOR UPDATE";
+    for mut row in by_keys::<D>(conn, &select, &["c.id"], keys, then).await? {
+        let (no, conversation, stamp) = row.conversation()?;
+        work.numbers.insert(conversation.id.clone(), no);
+        let id = conversation.id.clone();
+        work.convs.insert(id, Held::found(conversation, stamp));
+    }
+    Ok(())
+}
+
+/// Blocks and records alone need no conversation.
+fn asks_for_conversation(commit: &Commit) -> bool {
+    let alone = |write: &Write| matches!(write, Write::Block { .. } | Write::Record(_));
+    commit.expect_version.is_some() || !commit.writes.iter().all(alone)
+}
+
+async fn sent<D: Dialect>(
+    conn: &mut Conn<D>,
+    batch: &[Commit],
+    reads: Reads,
+    work: &mut Work,
+) -> Result<(), Broken> {
+    let mut keys = Vec::new();
+    for commit in batch {
+        let Some(no) = work.numbers.get(&commit.conv) else {
+            continue;
+        };
+        for new in appends(commit) {
+            if let Some(cm_id) = &new.cm_id {
+                let from = Arc::<str>::from(&new.from);
+                keys.push(vec![
+                    (*no).into(),
+                    from.into(),
+                    Arc::<str>::from(cm_id).into(),
+                ]);
+            }
+        }
+    }
+    let ids = by_number(work);
+    let select = "SELECT e.conv, e.sender, e.cm_id, e.seq, e.id, e.at, e.digest FROM im_entry e";
+    let columns = ["e.conv", "e.sender", "e.cm_id"];
+    for mut row in by_keys::<D>(conn, select, &columns, keys, reads.clause()).await? {
+        let (no, from, cm_id) = (row.int()?, row.user()?, row.cm_id()?);
+        let stored = Stored {
+            seq: row.seq()?,
+            id: MessageId(row.int()? as u64),
+            at: Timestamp(row.int()?),
+            digest: row.int()? as u64,
+        };
+        if let (Some(conv), Some(cm_id)) = (ids.get(&no), cm_id) {
+            work.sent.insert((conv.clone(), from, cm_id), stored);
+        }
+    }
+    Ok(())
+}
+
+fn by_number(work: &Work) -> HashMap<i64, ConversationId> {
+    let numbers = work.numbers.iter();
+    numbers.map(|(conv, no)| (*no, conv.clone())).collect()
+}
+
+async fn members<D: Dialect>(
+    conn: &mut Conn<D>,
+    batch: &[Commit],
+    reads: Reads,
+    work: &mut Work,
+) -> Result<(), Broken> {
+    let mut asked: BTreeSet<(i64, &UserId)> = BTreeSet::new();
+    let rules: BTreeSet<_> = batch
+        .iter()
+        .filter(|commit| changes_rules(commit))
+        .map(|commit| &commit.conv)
+        .collect();
+    for commit in batch {
+        let (Some(no), Some(held)) = (work.numbers.get(&commit.conv), work.convs.get(&commit.conv))
+        else {
+            continue;
+        };
+        let version = Some(held.row.version);
+        if commit.expect_version != version || rules.contains(&commit.conv) {
+            asked.extend(commit.actor.iter().map(|user| (*no, user)));
+        }
+        asked.extend(member_changes(commit).map(|change| (*no, &change.user)));
+        for write in &commit.writes {
+            if let Write::Cursor(to) = write {
+                asked.insert((*no, &to.user));
+            }
+        }
+    }
+    let ids = by_number(work);
+    let keys = asked.into_iter();
+    let keys = keys.map(|(no, user)| vec![no.into(), Arc::<str>::from(user).into()]);
+    let select = format!("SELECT m.conv, {MEMBER} FROM im_member m");
+    let columns = ["m.conv", "m.user_id"];
+    for mut row in by_keys::<D>(conn, &select, &columns, keys.collect(), reads.clause()).await? {
+        let no = row.int()?;
+        let (member, stamp) = row.member()?;
+        if let Some(conv) = ids.get(&no) {
+            let key = (conv.clone(), member.user.clone());
+            work.members.insert(key, Held::found(member, stamp));
+        }
+    }
+    Ok(())
+}
+
+async fn answers<D: Dialect>(
+    conn: &mut Conn<D>,
+    batch: &[Commit],
+    work: &mut Work,
+) -> Result<(), Broken> {
+    let writes = batch.iter().flat_map(|commit| &commit.writes);
+    let keys: BTreeSet<_> = writes
+        .filter_map(|write| match write {
+            Write::Record(record) => answer_key(&record.key),
+            _ => None,
+        })
+        .collect();
+    let keys = keys
+        .iter()
+        .map(|(user, key)| vec![Arc::<str>::from(user).into(), key.as_str().into()]);
+    let select = "SELECT a.user_id, a.request_key, a.value, a.expires_at FROM im_answer a";
+    let columns = ["a.user_id", "a.request_key"];
+    let then = " ORDER BY a.user_id, a.request_key FOR UPDATE";
+    for mut row in by_keys::<D>(conn, select, &columns, keys.collect(), then).await? {
+        let (user, key) = (row.user()?, row.text()?);
+        let record = Record {
+            key: RecordKey::Answer {
+                user: user.clone(),
+                key: key.clone(),
+            },
+            value: row.text()?,
+            expires_at: Timestamp(row.int()?),
+        };
+        let answer = Answer {
+            record,
+            is_there: true,
+            changed: false,
+        };
+        work.answers.insert((user, key), answer);
+    }
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! MySQL and MariaDB: rows go in as lists of values. A statement's text depends on how many there
+//! are, so they come in powers of two, and few texts are prepared.
+
+use std::str::FromStr;
+
+use im_core::port::PortErrorKind;
+use sqlx::error::DatabaseError;
+use sqlx::mysql::{
+    MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlPool, MySqlRow,
+};
+use sqlx::pool::PoolOptions;
+use sqlx::{
+    Arguments, Column as _, ConnectOptions as _, Connection as _, Executor as _, MySql, Row as _,
+    TypeInfo as _, ValueRef as _,
+};
+
+use super::dialect::Dialect;
+use super::row::{Cell, Row};
+use super::statement::{Arg, Statement, Table};
+use super::texts::own;
+use super::{Durability, ServerOptions};
+
+/// Most rows of one statement: of the widest table's twelve columns far below the 65,535 values
+/// that a statement may have.
+const ROWS_MAX: usize = 512;
+
+/// The dialect of MySQL and MariaDB.
+#[derive(Debug, Clone, Copy)]
+pub struct MySqlDialect;
+
+impl Dialect for MySqlDialect {
+    type Db = MySql;
+    const NAME: &'static str = "MySQL";
+    const SCHEMES: &'static [&'static str] = &["mysql://", "mariadb://"];
+    const MIGRATIONS: &'static [(&'static str, &'static str)] =
+        &[("init", include_str!("../../migrations/mysql/0001_init.sql"))];
+
+    async fn connect(
+        address: &str,
+        options: &ServerOptions,
+        pool: PoolOptions<MySql>,
+    ) -> Result<MySqlPool, sqlx::Error> {
+        if options.durability == Durability::Relaxed {
+            // It is a setting of the whole server there, not of a connection.
+            return Err(sqlx::Error::Configuration(
+                "durability is the server's own setting: innodb_flush_log_at_trx_commit".into(),
+            ));
+        }
+        let address = address.replacen("mariadb://", "mysql://", 1);
+        // Locks on what is there and not on what is not, and each statement sees what is committed.
+        let pool = pool.after_connect(|conn, _| {
+            Box::pin(async move {
+                conn.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+                    .await
+                    .map(drop)
+            })
+        });
+        let connect = MySqlConnectOptions::from_str(&address)?;
+        // The pool would go on trying, and then not say what was wrong.
+        connect.connect().await?.close().await?;
+        pool.connect_with(connect).await
+    }
+
+    async fn fetch(
+        conn: &mut MySqlConnection,
+        statement: Statement,
+    ) -> Result<Vec<Row>, sqlx::Error> {
+        let (text, arguments) = ready(statement)?;
+        let rows = sqlx::query_with(own(text), arguments)
+            .fetch_all(conn)
+            .await?;
+        rows.iter().map(read).collect()
+    }
+
+    async fn execute(conn: &mut MySqlConnection, statement: Statement) -> Result<(), sqlx::Error> {
+        let (text, arguments) = ready(statement)?;
+        conn.execute(sqlx::query_with(own(text), arguments))
+            .await
+            .map(drop)
+    }
+
+    fn any_of(columns: &[&str], mut rows: Vec<Vec<Arg>>) -> Statement {
+        // What is asked for twice is found once.
+        if let Some(last) = rows.last().cloned() {
+            rows.resize(rows.len().next_power_of_two(), last);
+        }
+        let text = match columns {
+            _ if rows.is_empty() => "1 = 0".to_owned(),
+            [one] => format!("{one} IN ({})", vec!["?"; rows.len()].join(", ")),
+            _ => {
+                // Rows of several columns in a list are not looked up by MariaDB's indexes.
+                let all: Vec<_> = columns.iter().map(|name| format!("{name} = ?")).collect();
+                let one = format!("({})", all.join(" AND "));
+                format!("({})", vec![one.as_str(); rows.len()].join(" OR "))
+            }
+        };
+        Statement {
+            text,
+            args: rows.into_iter().flatten().collect(),
+        }
+    }
+
+    fn write(table: &Table, mut rows: Vec<Vec<Arg>>) -> Vec<Statement> {
+        let one = format!("({})", vec!["?"; table.columns.len()].join(", "));
+        let mut over = String::new();
+        if !table.key.is_empty() {
+            let mut set: Vec<_> = table
+                .others()
+                .map(|name| format!("{name} = VALUES({name})"))
+                .collect();
+            if set.is_empty() {
+                set = table
+                    .key
+                    .iter()
+                    .map(|name| format!("{name} = {name}"))
+                    .collect();
+            }
+            over = format!(" ON DUPLICATE KEY UPDATE {}", set.join(", "));
+        }
+        let mut statements = Vec::new();
+        while !rows.is_empty() {
+            let takes = (1_usize << rows.len().ilog2()).min(ROWS_MAX);
+            let rest = rows.split_off(takes);
+            statements.push(Statement {
+                text: format!(
+                    "INSERT INTO {} ({}) VALUES {}{over}",
+                    table.name,
+                    table.names(),
+                    vec![one.as_str(); takes].join(", ")
+                ),
+                args: rows.into_iter().flatten().collect(),
+            });
+            rows = rest;
+        }
+        statements
+    }
+
+    fn is_in_the_way(error: &sqlx::Error) -> bool {
+        let error = error.as_database_error();
+        // Duplicate entry, lock wait timeout, deadlock.
+        error.is_some_and(|error| matches!(number(error), 1062 | 1205 | 1213))
+    }
+
+    /// See <https://mariadb.com/kb/en/mariadb-error-code-reference/>.
+    fn kind(error: &dyn DatabaseError) -> PortErrorKind {
+        match number(error) {
+            // Disk full, out of memory or resources, table full.
+            1021 | 1037 | 1038 | 1041 | 1114 => PortErrorKind::Exhausted,
+            // A packet, or a column's value, beyond the largest.
+            1153 | 1406 => PortErrorKind::TooLarge,
+            // Connections, shutdown, locks, killed, only reading.
+            1040
+            | 1053
+            | 1077
+            | 1152
+            | 1158..=1161
+            | 1184
+            | 1205
+            | 1213
+            | 1290
+            | 1317
+            | 1836
+            | 1927
+            | 1969 => PortErrorKind::Unavailable,
+            _ => PortErrorKind::Internal,
+        }
+    }
+
+    fn expire(now: i64) -> Statement {
+        Statement::new("DELETE FROM im_answer WHERE expires_at <= ? ORDER BY expires_at LIMIT 8")
+            .bind(now)
+    }
+
+    async fn advance(
+        conn: &mut MySqlConnection,
+        column: &'static str,
+        by: i64,
+    ) -> Result<i64, sqlx::Error> {
+        // An expression given to LAST_INSERT_ID comes back with the statement's own answer.
+        let text = format!("UPDATE im_meta SET {column} = LAST_INSERT_ID({column} + ?)");
+        let done = sqlx::query(own(text)).bind(by).execute(conn).await?;
+        Ok(done.last_insert_id() as i64)
+    }
+}
+
+fn number(error: &dyn DatabaseError) -> u16 {
+    let error = error.try_downcast_ref::<MySqlDatabaseError>();
+    error.map_or(0, MySqlDatabaseError::number)
+}
+
+fn ready(statement: Statement) -> Result<(String, MySqlArguments), sqlx::Error> {
+    let mut arguments = MySqlArguments::default();
+    for arg in statement.args {
+        let added = match arg {
+            Arg::Int(value) => arguments.add(value),
+            Arg::Text(value) => arguments.add(value.as_deref()),
+            Arg::Ints(_) | Arg::Texts(_) => Err("MySQL has no arrays".into()),
+        };
+        added.map_err(sqlx::Error::Encode)?;
+    }
+    Ok((statement.text, arguments))
+}
+
+fn read(row: &MySqlRow) -> Result<Row, sqlx::Error> {
+    let cells = row.columns().iter().map(|column| {
+        let at = column.ordinal();
+        let raw = row.try_get_raw(at)?;
+        if raw.is_null() {
+            return Ok(Cell::Null);
+        }
+        match raw.type_info().name() {
+            "BIGINT" | "INT" | "MEDIUMINT" | "SMALLINT" | "TINYINT" => {
+                row.try_get(at).map(Cell::Int)
+            }
+            _ => {
+                let bytes: Vec<u8> = row.try_get_unchecked(at)?;
+                let text = String::from_utf8(bytes);
+                text.map(Cell::Text)
+                    .map_err(|error| sqlx::Error::Decode(error.into()))
+            }
+        }
+    });
+    cells.collect()
+}

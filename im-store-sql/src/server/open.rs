@@ -1,0 +1,136 @@
+//! Opening and closing, and what all calls share: the limit of time, and what errors mean.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use im_core::port::{PortError, PortErrorKind};
+use sqlx::Pool;
+use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator};
+use sqlx::pool::PoolOptions;
+
+use super::dialect::{Conn, Dialect};
+use super::row::{Fields, Row};
+use super::statement::Statement;
+use super::{ServerOptions, ServerStore, Shared};
+use crate::address::redacted;
+use crate::error::OpenError;
+
+/// Where the schema's version is kept: a name of our own, since the host program's migrations have
+/// their table in the same database.
+const MIGRATIONS_TABLE: &str = "im_migration";
+
+impl<D: Dialect> ServerStore<D> {
+    /// Opens a store, and makes or updates its tables:
+    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, or `mysql://…`. TLS and more by the driver's
+    /// own parameters, such as `?sslmode=require`.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn connect(address: &str) -> Result<Self, OpenError> {
+        Self::connect_with(address, ServerOptions::default()).await
+    }
+
+    /// Opens a store with other settings than the defaults.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn connect_with(address: &str, options: ServerOptions) -> Result<Self, OpenError> {
+        if !D::SCHEMES.iter().any(|scheme| address.starts_with(scheme)) {
+            return Err(OpenError::Address(redacted(address)));
+        }
+        let pool = PoolOptions::new()
+            .max_connections(options.connections.max(2))
+            .acquire_timeout(Duration::from_millis(options.timeout_ms))
+            .test_before_acquire(false);
+        let limit = Duration::from_millis(options.timeout_ms);
+        let opening = async {
+            let pool = D::connect(address, &options, pool).await?;
+            migrate::<D>(&pool).await?;
+            Ok::<_, OpenError>(pool)
+        };
+        let pool = tokio::time::timeout(limit, opening)
+            .await
+            .map_err(|_| OpenError::Silent(limit))??;
+        let shared = Arc::new(Shared { pool, options });
+        Ok(Self { shared })
+    }
+
+    /// Closes the connections. Calls that come later are refused.
+    pub async fn close(&self) {
+        self.shared.pool.close().await;
+    }
+}
+
+async fn migrate<D: Dialect>(pool: &Pool<D::Db>) -> Result<(), OpenError> {
+    let migrations: Vec<Migration> = (1..)
+        .zip(D::MIGRATIONS)
+        .map(|(version, (name, text))| {
+            let text = sqlx::SqlSafeStr::into_sql_str(*text);
+            Migration::new(version, (*name).into(), MigrationType::Simple, text, false)
+        })
+        .collect();
+    let known = migrations.len() as i64;
+    let mut migrator = Migrator::with_migrations(migrations);
+    migrator.dangerous_set_table_name(MIGRATIONS_TABLE);
+    let mut conn = pool.acquire().await?;
+    let conn: &mut Conn<D> = &mut conn;
+    match run(&migrator, conn).await {
+        Ok(()) => Ok(()),
+        Err(MigrateError::VersionMissing(found)) => Err(OpenError::Newer { found, known }),
+        Err(MigrateError::Execute(error)) => Err(error.into()),
+        Err(error) => Err(OpenError::Damaged(error.to_string())),
+    }
+}
+
+async fn run<C: Migrate>(migrator: &Migrator, conn: &mut C) -> Result<(), MigrateError> {
+    migrator.run_direct(None, conn, false).await
+}
+
+impl<D: Dialect> Shared<D> {
+    /// A call that gets no answer in time is given up.
+    pub(super) async fn within<T>(
+        &self,
+        call: impl Future<Output = Result<T, PortError>>,
+    ) -> Result<T, PortError> {
+        let limit = Duration::from_millis(self.options.timeout_ms);
+        match tokio::time::timeout(limit, call).await {
+            Ok(done) => done,
+            Err(_) => Err(PortError::with_source(
+                PortErrorKind::Unavailable,
+                format!("{} gave no answer in {limit:?}", D::NAME),
+            )),
+        }
+    }
+
+    /// The rows of a statement that stands alone.
+    pub(super) async fn fetch(&self, statement: Statement) -> Result<Vec<Fields>, PortError> {
+        let mut conn = self.pool.acquire().await.map_err(port_error::<D>)?;
+        let rows: Vec<Row> = D::fetch(&mut conn, statement)
+            .await
+            .map_err(port_error::<D>)?;
+        Ok(rows.into_iter().map(Fields::from).collect())
+    }
+
+    pub(super) async fn enter(&self) -> Result<u64, PortError> {
+        let mut conn = self.pool.acquire().await.map_err(port_error::<D>)?;
+        let starts = D::advance(&mut conn, "starts", 1).await;
+        starts.map(i64::unsigned_abs).map_err(port_error::<D>)
+    }
+}
+
+/// What the driver says, as the port says it.
+pub(super) fn port_error<D: Dialect>(error: sqlx::Error) -> PortError {
+    let kind = match &error {
+        sqlx::Error::Database(database) => D::kind(database.as_ref()),
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => PortErrorKind::Unavailable,
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => PortErrorKind::Corrupt,
+        _ => PortErrorKind::Internal,
+    };
+    PortError::with_source(kind, error)
+}

@@ -1,0 +1,230 @@
+//! PostgreSQL: rows go in as arrays, one for each column, so that a statement has one text
+//! whatever the number of rows, and is planned once.
+
+use std::str::FromStr;
+
+use im_core::port::PortErrorKind;
+use sqlx::error::DatabaseError;
+use sqlx::pool::PoolOptions;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgRow};
+use sqlx::{
+    Arguments, Column as _, ConnectOptions as _, Connection as _, Executor as _, Postgres,
+    Row as _, TypeInfo as _, ValueRef as _,
+};
+
+use super::dialect::Dialect;
+use super::row::{Cell, Row};
+use super::statement::{Arg, Holds, Statement, Table};
+use super::texts::own;
+use super::{Durability, ServerOptions};
+
+/// The PostgreSQL dialect.
+#[derive(Debug, Clone, Copy)]
+pub struct PostgresDialect;
+
+impl Dialect for PostgresDialect {
+    type Db = Postgres;
+    const NAME: &'static str = "PostgreSQL";
+    const SCHEMES: &'static [&'static str] = &["postgres://", "postgresql://"];
+    const MIGRATIONS: &'static [(&'static str, &'static str)] = &[(
+        "init",
+        include_str!("../../migrations/postgres/0001_init.sql"),
+    )];
+
+    async fn connect(
+        address: &str,
+        options: &ServerOptions,
+        pool: PoolOptions<Postgres>,
+    ) -> Result<PgPool, sqlx::Error> {
+        let commit = match options.durability {
+            Durability::Committed => "on",
+            Durability::Relaxed => "off",
+        };
+        let connect = PgConnectOptions::from_str(address)?.options([
+            ("synchronous_commit", commit),
+            ("default_transaction_isolation", "read committed"),
+        ]);
+        // The pool would go on trying, and then not say what was wrong.
+        connect.connect().await?.close().await?;
+        pool.connect_with(connect).await
+    }
+
+    async fn fetch(conn: &mut PgConnection, statement: Statement) -> Result<Vec<Row>, sqlx::Error> {
+        let (text, arguments) = ready(statement)?;
+        let rows = sqlx::query_with(own(text), arguments)
+            .fetch_all(conn)
+            .await?;
+        rows.iter().map(read).collect()
+    }
+
+    async fn execute(conn: &mut PgConnection, statement: Statement) -> Result<(), sqlx::Error> {
+        let (text, arguments) = ready(statement)?;
+        conn.execute(sqlx::query_with(own(text), arguments))
+            .await
+            .map(drop)
+    }
+
+    fn any_of(columns: &[&str], rows: Vec<Vec<Arg>>) -> Statement {
+        let arrays = columns_of(rows, columns.len());
+        let marks = vec!["?"; columns.len()].join(", ");
+        let text = match columns {
+            [one] => format!("{one} = ANY(?)"),
+            _ => format!(
+                "({}) IN (SELECT * FROM unnest({marks}))",
+                columns.join(", ")
+            ),
+        };
+        Statement { text, args: arrays }
+    }
+
+    fn write(table: &Table, rows: Vec<Vec<Arg>>) -> Vec<Statement> {
+        if rows.is_empty() {
+            return Vec::new();
+        }
+        let marks: Vec<_> = table
+            .columns
+            .iter()
+            .map(|(_, holds)| match holds {
+                Holds::Ints => "?::bigint[]",
+                Holds::Texts => "?::text[]",
+            })
+            .collect();
+        let mut text = format!(
+            "INSERT INTO {} ({}) SELECT * FROM unnest({})",
+            table.name,
+            table.names(),
+            marks.join(", ")
+        );
+        if !table.key.is_empty() {
+            let set: Vec<_> = table
+                .others()
+                .map(|name| format!("{name} = EXCLUDED.{name}"))
+                .collect();
+            let then = if set.is_empty() {
+                "NOTHING".to_owned()
+            } else {
+                format!("UPDATE SET {}", set.join(", "))
+            };
+            text.push_str(&format!(
+                " ON CONFLICT ({}) DO {then}",
+                table.key.join(", ")
+            ));
+        }
+        let mut args = columns_of(rows, table.columns.len());
+        // A column without any value still has its type.
+        for (arg, (_, holds)) in args.iter_mut().zip(table.columns) {
+            if let (Arg::Ints(values), Holds::Texts) = (&*arg, holds) {
+                *arg = Arg::Texts(vec![None; values.len()]);
+            }
+        }
+        vec![Statement { text, args }]
+    }
+
+    fn is_in_the_way(error: &sqlx::Error) -> bool {
+        let code = error.as_database_error().and_then(|error| error.code());
+        // Serialization failure, deadlock, unique violation:
+        // <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+        matches!(code.as_deref(), Some("40001" | "40P01" | "23505"))
+    }
+
+    fn kind(error: &dyn DatabaseError) -> PortErrorKind {
+        let code = error.code().unwrap_or_default();
+        match (code.get(..2).unwrap_or_default(), &*code) {
+            (_, "53100" | "53200") => PortErrorKind::Exhausted,
+            (_, "54000" | "22001") => PortErrorKind::TooLarge,
+            // Connections, locks, resources, an operator at work, a server that only reads.
+            ("08" | "40" | "53" | "55" | "57" | "58", _) | (_, "25006") => {
+                PortErrorKind::Unavailable
+            }
+            ("XX", _) => PortErrorKind::Corrupt,
+            _ => PortErrorKind::Internal,
+        }
+    }
+
+    fn expire(now: i64) -> Statement {
+        Statement::new(
+            "DELETE FROM im_answer WHERE (user_id, request_key) IN \
+             (SELECT user_id, request_key FROM im_answer WHERE expires_at <= ? \
+             LIMIT 8 FOR UPDATE SKIP LOCKED)",
+        )
+        .bind(now)
+    }
+
+    async fn advance(
+        conn: &mut PgConnection,
+        column: &'static str,
+        by: i64,
+    ) -> Result<i64, sqlx::Error> {
+        let text = format!("UPDATE im_meta SET {column} = {column} + $1 RETURNING {column}");
+        sqlx::query_scalar(own(text)).bind(by).fetch_one(conn).await
+    }
+}
+
+/// The rows' columns, as arrays.
+fn columns_of(rows: Vec<Vec<Arg>>, width: usize) -> Vec<Arg> {
+    let mut columns: Vec<Vec<Arg>> = (0..width).map(|_| Vec::with_capacity(rows.len())).collect();
+    for row in rows {
+        for (column, value) in columns.iter_mut().zip(row) {
+            column.push(value);
+        }
+    }
+    columns.into_iter().map(array).collect()
+}
+
+fn array(values: Vec<Arg>) -> Arg {
+    let is_text = values.iter().any(|value| matches!(value, Arg::Text(_)));
+    if is_text {
+        let texts = values.into_iter().map(|value| match value {
+            Arg::Text(text) => text,
+            _ => None,
+        });
+        return Arg::Texts(texts.collect());
+    }
+    let ints = values.into_iter().map(|value| match value {
+        Arg::Int(int) => int,
+        _ => None,
+    });
+    Arg::Ints(ints.collect())
+}
+
+/// The text with PostgreSQL's own marks, and the arguments.
+fn ready(statement: Statement) -> Result<(String, PgArguments), sqlx::Error> {
+    let mut text = String::with_capacity(statement.text.len() + 16);
+    let mut parts = statement.text.split('?');
+    text.push_str(parts.next().unwrap_or_default());
+    for (at, part) in (1..).zip(parts) {
+        text.push_str(&format!("${at}{part}"));
+    }
+    let mut arguments = PgArguments::default();
+    for arg in statement.args {
+        let added = match arg {
+            Arg::Int(value) => arguments.add(value),
+            Arg::Text(value) => arguments.add(value.as_deref()),
+            Arg::Ints(values) => arguments.add(values),
+            Arg::Texts(values) => {
+                let values: Vec<Option<&str>> = values.iter().map(Option::as_deref).collect();
+                arguments.add(values)
+            }
+        };
+        added.map_err(sqlx::Error::Encode)?;
+    }
+    Ok((text, arguments))
+}
+
+fn read(row: &PgRow) -> Result<Row, sqlx::Error> {
+    let cells = row.columns().iter().map(|column| {
+        let at = column.ordinal();
+        let raw = row.try_get_raw(at)?;
+        if raw.is_null() {
+            return Ok(Cell::Null);
+        }
+        match raw.type_info().name() {
+            "INT8" => row.try_get(at).map(Cell::Int),
+            "INT4" => row
+                .try_get::<i32, _>(at)
+                .map(|value| Cell::Int(value.into())),
+            _ => row.try_get(at).map(Cell::Text),
+        }
+    });
+    cells.collect()
+}

@@ -1,0 +1,221 @@
+//! A statement as data: its text, with `?` for every value, and the values.
+
+use std::sync::Arc;
+
+use im_core::model::{ConversationId, Seq};
+
+/// A value to bind. SQL's NULL has a type, too.
+#[derive(Debug, Clone)]
+pub enum Arg {
+    /// A BIGINT.
+    Int(Option<i64>),
+    /// A text.
+    Text(Option<Arc<str>>),
+    /// A column of BIGINTs, where the database has arrays.
+    Ints(Vec<Option<i64>>),
+    /// A column of texts, where the database has arrays.
+    Texts(Vec<Option<Arc<str>>>),
+}
+
+impl From<i64> for Arg {
+    fn from(value: i64) -> Self {
+        Self::Int(Some(value))
+    }
+}
+
+impl From<usize> for Arg {
+    fn from(value: usize) -> Self {
+        Self::Int(Some(i64::try_from(value).unwrap_or(i64::MAX)))
+    }
+}
+
+impl From<Seq> for Arg {
+    fn from(value: Seq) -> Self {
+        Self::Int(Some(i64::try_from(value.0).unwrap_or(i64::MAX)))
+    }
+}
+
+impl From<&str> for Arg {
+    fn from(value: &str) -> Self {
+        Self::Text(Some(value.into()))
+    }
+}
+
+impl From<Arc<str>> for Arg {
+    fn from(value: Arc<str>) -> Self {
+        Self::Text(Some(value))
+    }
+}
+
+impl From<&ConversationId> for Arg {
+    fn from(value: &ConversationId) -> Self {
+        Self::Text(Some(value.into()))
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug, Clone, Default)]
+pub struct Statement {
+    pub(super) text: String,
+    pub(super) args: Vec<Arg>,
+}
+
+impl Statement {
+    pub(super) fn new(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            args: Vec::new(),
+        }
+    }
+
+    /// Goes on with that text.
+    pub(super) fn then(mut self, text: &str) -> Self {
+        self.text.push_str(text);
+        self
+    }
+
+    /// Binds the next value.
+    pub(super) fn bind(mut self, value: impl Into<Arg>) -> Self {
+        self.args.push(value.into());
+        self
+    }
+
+    /// Goes on with another statement.
+    pub(super) fn join(mut self, other: Self) -> Self {
+        self.text.push_str(&other.text);
+        self.args.extend(other.args);
+        self
+    }
+}
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// BIGINTs.
+    Ints,
+    /// Texts.
+    Texts,
+}
+
+/// A table, as far as rows are written to it.
+#[derive(Debug, Clone, Copy)]
+pub struct Table {
+    pub(super) name: &'static str,
+    pub(super) columns: &'static [(&'static str, Holds)],
+    /// The columns whose values make a row another one; empty: a row that is there is an error,
+    /// else it is written over.
+    pub(super) key: &'static [&'static str],
+}
+
+impl Table {
+    /// The names of its columns.
+    pub(super) fn names(&self) -> String {
+        let names: Vec<_> = self.columns.iter().map(|(name, _)| *name).collect();
+        names.join(", ")
+    }
+
+    /// The columns that are written over.
+    pub(super) fn others(&self) -> impl Iterator<Item = &'static str> {
+        self.columns
+            .iter()
+            .map(|(name, _)| *name)
+            .filter(|name| !self.key.contains(name))
+    }
+}
+
+use Holds::{Ints, Texts};
+
+/// Conversations that begin; their numbers are the database's to give.
+pub(super) const NEW_CONVERSATION: Table = Table {
+    name: "im_conversation",
+    columns: &[
+        ("id", Texts),
+        ("kind", Texts),
+        ("title", Texts),
+        ("epoch", Ints),
+        ("head", Ints),
+        ("version", Ints),
+        ("first_seq", Ints),
+        ("member_count", Ints),
+        ("hide_history", Ints),
+        ("stamp", Ints),
+    ],
+    key: &[],
+};
+
+/// Conversations that go on.
+pub(super) const CONVERSATION: Table = Table {
+    name: "im_conversation",
+    columns: &[
+        ("no", Ints),
+        ("id", Texts),
+        ("kind", Texts),
+        ("title", Texts),
+        ("epoch", Ints),
+        ("head", Ints),
+        ("version", Ints),
+        ("first_seq", Ints),
+        ("member_count", Ints),
+        ("hide_history", Ints),
+        ("stamp", Ints),
+    ],
+    key: &["no"],
+};
+
+/// Members.
+pub(super) const MEMBER: Table = Table {
+    name: "im_member",
+    columns: &[
+        ("conv", Ints),
+        ("user_id", Texts),
+        ("role", Texts),
+        ("first_seq", Ints),
+        ("left_seq", Ints),
+        ("version", Ints),
+        ("muted_until", Ints),
+        ("delivered_seq", Ints),
+        ("read_seq", Ints),
+        ("stamp", Ints),
+    ],
+    key: &["conv", "user_id"],
+};
+
+/// Entries.
+pub(super) const ENTRY: Table = Table {
+    name: "im_entry",
+    columns: &[
+        ("conv", Ints),
+        ("seq", Ints),
+        ("id", Ints),
+        ("sender", Texts),
+        ("at", Ints),
+        ("cm_id", Texts),
+        ("digest", Ints),
+        ("kind", Texts),
+        ("body", Texts),
+        ("reply_to", Ints),
+        ("mentions", Texts),
+        ("expires_at", Ints),
+    ],
+    key: &[],
+};
+
+/// Answers that are kept: those that nobody has seen yet, and those that have expired.
+pub(super) const NEW_ANSWER: Table = Table { key: &[], ..ANSWER };
+pub(super) const ANSWER: Table = Table {
+    name: "im_answer",
+    columns: &[
+        ("user_id", Texts),
+        ("request_key", Texts),
+        ("value", Texts),
+        ("expires_at", Ints),
+    ],
+    key: &["user_id", "request_key"],
+};
+
+/// Who blocks whom.
+pub(super) const BLOCK: Table = Table {
+    name: "im_block",
+    columns: &[("user_id", Texts), ("other_id", Texts)],
+    key: &["user_id", "other_id"],
+};

@@ -1,0 +1,249 @@
+//! A batch under way: every commit decided against what the ones before it did, in memory.
+
+use std::collections::{BTreeMap, HashMap};
+
+use im_core::model::{
+    CmId, Conversation, ConversationId, Entry, Member, NewEntry, Seq, Stamp, Timestamp, UserId,
+};
+use im_core::port::{
+    Appended, Commit, Committed, CursorMove, MemberChange, NewConversation, Record, RecordKey,
+    Rejected, Write,
+};
+use im_core::rule::commit as rule;
+
+/// A stamp: one that was given before, or one that the batch will get, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum At {
+    Before(Stamp),
+    New(i64),
+}
+
+/// A row, and whether the batch has changed it.
+#[derive(Debug, Clone)]
+pub(super) struct Held<T> {
+    pub(super) row: T,
+    pub(super) stamp: At,
+    pub(super) changed: bool,
+}
+
+impl<T> Held<T> {
+    pub(super) const fn found(row: T, stamp: Stamp) -> Self {
+        Self {
+            row,
+            stamp: At::Before(stamp),
+            changed: false,
+        }
+    }
+
+    const fn made(row: T, stamp: i64) -> Self {
+        Self {
+            row,
+            stamp: At::New(stamp),
+            changed: true,
+        }
+    }
+}
+
+/// An answer that is kept.
+#[derive(Debug, Clone)]
+pub(super) struct Answer {
+    pub(super) record: Record,
+    /// A row with that key is in the table.
+    pub(super) is_there: bool,
+    pub(super) changed: bool,
+}
+
+/// See the [module](self). Everything that the commits ask for is loaded before.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    pub(super) convs: BTreeMap<ConversationId, Held<Conversation>>,
+    /// The numbers of those that the database has.
+    pub(super) numbers: HashMap<ConversationId, i64>,
+    pub(super) sent: HashMap<(ConversationId, UserId, CmId), rule::Stored>,
+    pub(super) members: BTreeMap<(ConversationId, UserId), Held<Member>>,
+    pub(super) answers: BTreeMap<(UserId, String), Answer>,
+    pub(super) blocks: BTreeMap<(UserId, UserId), bool>,
+    pub(super) entries: Vec<Entry>,
+    /// How many stamps the batch needs.
+    pub(super) stamps: i64,
+}
+
+impl Work {
+    /// Decides and applies one commit.
+    pub(super) fn apply(&mut self, commit: &Commit, now: Timestamp) -> Result<Committed, Rejected> {
+        let there = self.convs.get(&commit.conv).map(|held| &held.row);
+        let sent = |from: &UserId, cm_id: &CmId| {
+            let key = (commit.conv.clone(), from.clone(), cm_id.clone());
+            self.sent.get(&key).copied()
+        };
+        if let Some(duplicate) = rule::duplicate(commit, there, sent)? {
+            return Ok(duplicate);
+        }
+        self.check(commit, now)?;
+        let first = there.map_or(Seq(0), |there| there.head).next();
+        let mut step = Step { first, stamp: None };
+        let mut done = Committed {
+            appended: Vec::new(),
+            version: Seq(0),
+            created: false,
+        };
+        for write in &commit.writes {
+            match write {
+                Write::Create(new) => done.created |= self.create(&commit.conv, new, &mut step),
+                Write::Append(entry) => done.appended.extend(self.append(&commit.conv, entry)),
+                Write::Title(title) => {
+                    if let Some(held) = self.convs.get_mut(&commit.conv) {
+                        held.row.title.clone_from(title);
+                    }
+                }
+                Write::Cursor(to) => self.cursor(&commit.conv, to, &mut step),
+                Write::Block { user, other, on } => {
+                    self.blocks.insert((user.clone(), other.clone()), *on);
+                }
+                Write::Record(record) => self.keep(record),
+                // After the last entry is known.
+                Write::Member(_) => {}
+            }
+        }
+        self.finish(commit, step, &mut done);
+        Ok(done)
+    }
+
+    fn check(&self, commit: &Commit, now: Timestamp) -> Result<(), Rejected> {
+        for write in &commit.writes {
+            if let Write::Record(record) = write
+                && let Some(key) = answer_key(&record.key)
+                && let Some(there) = self.answers.get(&key)
+                && there.record.expires_at > now
+            {
+                return Err(Rejected::Done(there.record.value.clone()));
+            }
+        }
+        let there = self.convs.get(&commit.conv).map(|held| &held.row);
+        let actor = rule::actor_asked(commit, there);
+        let row = actor.and_then(|actor| self.members.get(&(commit.conv.clone(), actor.clone())));
+        rule::check(commit, there, row.map(|held| &held.row))
+    }
+
+    fn create(&mut self, conv: &ConversationId, new: &NewConversation, step: &mut Step) -> bool {
+        if self.convs.contains_key(conv) {
+            return false;
+        }
+        let stamp = step.stamp(&mut self.stamps);
+        let (conversation, first) = rule::begin(conv, new);
+        for member in first {
+            let key = (conv.clone(), member.user.clone());
+            self.members.insert(key, Held::made(member, stamp));
+        }
+        self.convs
+            .insert(conv.clone(), Held::made(conversation, stamp));
+        true
+    }
+
+    fn append(&mut self, conv: &ConversationId, new: &NewEntry) -> Option<Appended> {
+        let held = self.convs.get_mut(conv)?;
+        let seq = held.row.head.next();
+        held.row.head = seq;
+        let entry = new.at(conv.clone(), seq);
+        if let Some(cm_id) = &new.cm_id {
+            let key = (conv.clone(), new.from.clone(), cm_id.clone());
+            self.sent.insert(key, rule::Stored::from(&entry));
+        }
+        self.entries.push(entry);
+        Some(Appended {
+            seq,
+            id: new.id,
+            at: new.at,
+            dup: false,
+        })
+    }
+
+    fn cursor(&mut self, conv: &ConversationId, to: &CursorMove, step: &mut Step) {
+        let head = self.convs.get(conv).map(|held| held.row.head);
+        let held = self.members.get_mut(&(conv.clone(), to.user.clone()));
+        let (Some(head), Some(held)) = (head, held.filter(|held| held.row.is_in())) else {
+            return;
+        };
+        let (delivered, read) = rule::cursor_goal(to, head);
+        if delivered > held.row.delivered {
+            held.row.delivered = delivered;
+            held.changed = true;
+        }
+        if read > held.row.read {
+            held.row.read = read;
+            held.changed = true;
+            held.stamp = At::New(step.stamp(&mut self.stamps));
+        }
+    }
+
+    fn keep(&mut self, record: &Record) {
+        let Some(key) = answer_key(&record.key) else {
+            return;
+        };
+        let is_there = self.answers.get(&key).is_some_and(|it| it.is_there);
+        let answer = Answer {
+            record: record.clone(),
+            is_there,
+            changed: true,
+        };
+        self.answers.insert(key, answer);
+    }
+
+    /// What depends on the commit's last entry: members, version, the order of changes.
+    fn finish(&mut self, commit: &Commit, mut step: Step, done: &mut Committed) {
+        for change in rule::member_changes(commit) {
+            self.member(&commit.conv, change, &mut step);
+        }
+        let Some(held) = self.convs.get_mut(&commit.conv) else {
+            return;
+        };
+        let rules = rule::changes_rules(commit);
+        if rules && !done.appended.is_empty() {
+            held.row.version = held.row.head;
+        }
+        done.version = held.row.version;
+        if rules || done.created || !done.appended.is_empty() {
+            held.stamp = At::New(step.stamp(&mut self.stamps));
+            held.changed = true;
+        }
+    }
+
+    fn member(&mut self, conv: &ConversationId, change: &MemberChange, step: &mut Step) {
+        let key = (conv.clone(), change.user.clone());
+        let row = self.members.get(&key).map(|held| held.row.clone());
+        let Some(held) = self.convs.get_mut(conv) else {
+            return;
+        };
+        let changed = rule::change_member(&mut held.row, row, change, step.first);
+        if let Some(member) = changed {
+            let stamp = step.stamp(&mut self.stamps);
+            self.members.insert(key, Held::made(member, stamp));
+        }
+    }
+}
+
+/// The key of a record that is an answer; blocks are kept otherwise.
+pub(super) fn answer_key(key: &RecordKey) -> Option<(UserId, String)> {
+    match key {
+        RecordKey::Answer { user, key } => Some((user.clone(), key.clone())),
+        RecordKey::Block { .. } => None,
+    }
+}
+
+/// What one commit's writes share.
+struct Step {
+    /// The place of its first entry.
+    first: Seq,
+    /// Its stamp, if a list shows any change of it. One for all: no two lines of a user's list
+    /// share it, since a commit writes to one conversation.
+    stamp: Option<i64>,
+}
+
+impl Step {
+    fn stamp(&mut self, given: &mut i64) -> i64 {
+        *self.stamp.get_or_insert_with(|| {
+            *given += 1;
+            *given
+        })
+    }
+}

@@ -40,7 +40,7 @@
 //!
 //! | port | what it is | what comes with imkit |
 //! | --- | --- | --- |
-//! | [`core::port::Store`] | the truth about every conversation | [`sql`]: a store each for three databases |
+//! | [`core::port::Store`] | the truth about every conversation | [`sql`]: three databases |
 //! | [`core::port::Authenticator`] | whose token is it | [`node::auth::JwtAuthenticator`] |
 //! | [`core::port::Directory`] | your own users: known, banned | everybody is known |
 //! | [`core::port::Hooks`] | your word in every message: refuse, rewrite | none |

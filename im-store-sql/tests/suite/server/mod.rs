@@ -9,6 +9,7 @@ use im_core::port::Store;
 use im_store_sql::{Dialect, MySqlDialect, PostgresDialect, ServerOptions, ServerStore};
 use sqlx::{Connection as _, Executor as _, MySqlConnection, PgConnection};
 
+mod faults;
 mod host;
 mod open;
 

@@ -81,13 +81,23 @@ fn settings_that_make_no_sense_are_refused_by_name() {
             ["--durability", "cached"],
             ["--durability", "not in this version"],
         ),
-        (["--store", "postgres://x"], ["--store", "sqlite://"]),
+        (["--store", "oracle://x"], ["--store", "sqlite://"]),
+        // Nobody listens on port 1.
+        (
+            ["--store", "postgres://im:hunter2@127.0.0.1:1/im"],
+            ["--store", "postgres://…@127.0.0.1:1/im"],
+        ),
+        (
+            ["--store", "mysql://im:hunter2@127.0.0.1:1/im"],
+            ["refused", "mysql://…@127.0.0.1:1/im"],
+        ),
         (["--threads", "0"], ["--threads", "at least 1"]),
         (["--listen", "nowhere"], ["--listen", "nowhere"]),
         (["--window", "many"], ["--window", "many"]),
         (["--config", "missing.toml"], ["missing.toml", ""]),
     ] {
         let error = refused(&[&["--jwt-secret", SECRET][..], &arguments].concat());
+        assert!(!error.contains("hunter2"), "{error}");
         assert!(
             words.iter().all(|word| error.contains(word)),
             "{arguments:?}: {error}"

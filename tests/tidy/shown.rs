@@ -40,8 +40,8 @@ fn all_there(path: &str, page: &str, sources: &[Source]) -> Vec<String> {
     for (file, name) in named(page) {
         let source = sources.iter().find(|source| source.path == file);
         let there = source.is_some_and(|source| {
-            let call = format!("fn {name}(");
-            source.text.contains(&call)
+            let begins = ["(", "<"].map(|next| format!("fn {name}{next}"));
+            begins.iter().any(|begin| source.text.contains(begin))
         });
         if !there {
             broken.push(format!("{path} names {name}, which is not in {file}"));

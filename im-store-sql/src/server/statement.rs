@@ -53,7 +53,7 @@ impl From<&ConversationId> for Arg {
     }
 }
 
-/// See the [module](self).
+/// A statement: its text, and the values for its `?`s.
 #[derive(Debug, Clone, Default)]
 pub struct Statement {
     pub(super) text: String,

@@ -8,7 +8,7 @@ use im_store_redis::{Options, RedisRegistry};
 use im_testkit::proxy::{Faults, Proxy, Silence};
 use tokio::time::{Instant, sleep};
 
-use crate::{connect, node, options, route, url, user};
+use crate::{Leftovers, connect, node, options, route, url, user};
 
 /// How long it may take until it works again after a fault ended.
 const RESUMES: Duration = Duration::from_secs(5);
@@ -48,8 +48,10 @@ async fn until_back(registry: &RedisRegistry) -> Duration {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cut_connection_comes_back_and_nothing_is_forgotten() {
     let Some(url) = url() else { return };
+    let options = long_leases();
+    let _gone = Leftovers::of(&url, &options);
     let (proxy, url) = proxied(&url).await;
-    let registry = connect(&url, &long_leases()).await;
+    let registry = connect(&url, &options).await;
     let lease = registry.enter(&node("n")).await.unwrap();
     let al = route("n", &lease, "al", 1);
     registry.put(al.clone()).await.unwrap();
@@ -80,8 +82,10 @@ async fn a_cut_connection_comes_back_and_nothing_is_forgotten() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_redis_holds_nobody_up() {
     let Some(url) = url() else { return };
+    let options = long_leases();
+    let _gone = Leftovers::of(&url, &options);
     let (proxy, url) = proxied(&url).await;
-    let registry = connect(&url, &long_leases()).await;
+    let registry = connect(&url, &options).await;
     let lease = registry.enter(&node("n")).await.unwrap();
     for silence in [Silence::ToClient, Silence::Both] {
         proxy.set(Faults {

@@ -22,9 +22,42 @@ use redis::aio::MultiplexedConnection;
 
 im_testkit::registry_suite!(fresh());
 
-async fn fresh() -> Option<((), Arc<dyn Registry>)> {
-    let registry = connect(&url()?, &options()).await;
-    Some(((), Arc::new(registry)))
+async fn fresh() -> Option<(Leftovers, Arc<dyn Registry>)> {
+    let (url, options) = (url()?, options());
+    let registry = connect(&url, &options).await;
+    Some((Leftovers::of(&url, &options), Arc::new(registry)))
+}
+
+/// Deletes a registry's keys when the test ends, also by a panic: the server is there for longer.
+struct Leftovers {
+    url: String,
+    pattern: String,
+}
+
+impl Leftovers {
+    fn of(url: &str, options: &Options) -> Self {
+        Self {
+            url: url.to_owned(),
+            pattern: format!("{{{}}}*", options.prefix),
+        }
+    }
+
+    fn delete(&self) -> redis::RedisResult<()> {
+        let mut raw = redis::Client::open(&*self.url)?.get_connection()?;
+        let keys: Vec<String> = redis::cmd("KEYS").arg(&self.pattern).query(&mut raw)?;
+        for some in keys.chunks(1000) {
+            redis::cmd("UNLINK").arg(some).exec(&mut raw)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Leftovers {
+    fn drop(&mut self) {
+        if let Err(error) = self.delete() {
+            eprintln!("keys are left: {error}");
+        }
+    }
 }
 
 fn url() -> Option<String> {

@@ -3,12 +3,13 @@
 use im_core::port::{PortErrorKind, Registry};
 use tokio::time::{Instant, sleep};
 
-use crate::{connect, keys, node, options, raw, route, url, user};
+use crate::{Leftovers, connect, keys, node, options, raw, route, url, user};
 
 #[tokio::test]
 async fn a_look_up_is_believed_for_a_short_time_and_away_never() {
     let Some(url) = url() else { return };
     let options = options();
+    let _gone = Leftovers::of(&url, &options);
     let (a, b) = (connect(&url, &options).await, connect(&url, &options).await);
     let (on_a, on_b) = (
         a.enter(&node("a")).await.unwrap(),
@@ -43,6 +44,7 @@ async fn a_look_up_is_believed_for_a_short_time_and_away_never() {
 async fn one_name_at_once_from_everywhere_is_given_once() {
     let Some(url) = url() else { return };
     let options = options();
+    let _gone = Leftovers::of(&url, &options);
     let mut nodes = Vec::new();
     for _ in 0..8 {
         nodes.push(connect(&url, &options).await);
@@ -63,6 +65,7 @@ async fn one_name_at_once_from_everywhere_is_given_once() {
 async fn a_redis_that_forgot_everything_is_filled_again_with_greater_epochs() {
     let Some(url) = url() else { return };
     let options = options();
+    let _gone = Leftovers::of(&url, &options);
     let registry = connect(&url, &options).await;
     let lease = registry.enter(&node("n")).await.unwrap();
     registry.put(route("n", &lease, "al", 1)).await.unwrap();
@@ -85,6 +88,7 @@ async fn a_redis_that_forgot_everything_is_filled_again_with_greater_epochs() {
 async fn what_dead_nodes_left_is_tidied_up() {
     let Some(url) = url() else { return };
     let options = options();
+    let _gone = Leftovers::of(&url, &options);
     let registry = connect(&url, &options).await;
     let dead = registry.enter(&node("dead")).await.unwrap();
     // More than one go.

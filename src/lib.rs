@@ -44,8 +44,8 @@
 //! | [`core::port::Authenticator`] | whose token is it | [`node::auth::JwtAuthenticator`] |
 //! | [`core::port::Directory`] | your own users: known, banned | everybody is known |
 //! | [`core::port::Hooks`] | your word in every message: refuse, rewrite | none |
-//! | [`core::port::Bus`] | hints between nodes | [`node::local::LocalBus`]: one process |
-//! | [`core::port::Registry`] | which node has whose connections | [`node::local::LocalRegistry`] |
+//! | [`core::port::Bus`] | hints between nodes | [`node::local::LocalBus`], Redis |
+//! | [`core::port::Registry`] | which node has whose connections | [`node::local::LocalRegistry`], Redis |
 //! | [`core::port::Clock`] | time | [`node::TokioClock`] |
 //!
 //! # Features
@@ -56,6 +56,7 @@
 //! | `sqlite` | [`sql::SqliteStore`]: the embedded store, one file | yes |
 //! | `postgres` | `sql::PostgresStore`: the store on PostgreSQL | no |
 //! | `mysql` | `sql::MySqlStore`: the store on MySQL or MariaDB | no |
+//! | `redis` | `bus_redis` and `store_redis`: a cluster's bus and registry on Redis | no |
 //! | `client` | `client`: the Rust client | no |
 //!
 //! No feature changes what another one does.
@@ -63,8 +64,12 @@
 pub use im_core as core;
 pub use im_node as node;
 
+#[cfg(feature = "redis")]
+pub use im_bus_redis as bus_redis;
 #[cfg(feature = "client")]
 pub use im_client as client;
+#[cfg(feature = "redis")]
+pub use im_store_redis as store_redis;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use im_store_sql as sql;
 #[cfg(feature = "ws")]

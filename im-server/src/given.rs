@@ -77,13 +77,15 @@ given! {
     store: String = "IMKIT_STORE";
     /// The hot tier: none is the only one in this version
     hot: String = "IMKIT_HOT";
-    /// The bus between nodes: local is the only one in this version
+    /// The bus between nodes: local, or redis://[USER:PASSWORD@]HOST[:PORT] (rediss:// with TLS)
+    /// [default: local]. Nodes that share one share a database, too
     bus: String = "IMKIT_BUS";
-    /// The registry of nodes: local is the only one in this version
+    /// The registry of nodes: local, or redis://… [default: where the bus is]
     registry: String = "IMKIT_REGISTRY";
-    /// What the names on the bus begin with [default: im]
+    /// What the names on the bus and in the registry begin with [default: im]
     bus_prefix: String = "IMKIT_BUS_PREFIX";
-    /// The node's own name [default: node-1]
+    /// The node's own name, of which no other node of a cluster may have the same
+    /// [default: node-1]
     node: NodeId = "IMKIT_NODE";
     /// The secret that tokens are signed with, at least 32 bytes. On a command line every process
     /// of the machine can read it: the variable or the file is better

@@ -3,6 +3,7 @@
 //! `im-server --demo` to look around; `im-server --help` for the settings.
 
 mod cli;
+mod cluster;
 mod demo;
 mod error;
 mod given;

@@ -52,8 +52,11 @@ async fn serve(settings: &Settings, is_demo: bool) -> Result<(), ServerError> {
     let gathering = tokio::spawn(ops::gather(metrics.clone()));
     let opened = open_store(url, settings.synchronous).await?;
     let store = opened.store();
-    let node =
+    let mut node =
         Node::builder(Arc::clone(&store), Arc::clone(&auth) as _).settings(settings.node.clone());
+    if let Some((bus, registry)) = settings.cluster.connect(&settings.bus_prefix).await? {
+        node = node.cluster(bus, registry);
+    }
     let node = node.start().await?;
     if is_demo {
         demo::fill(&node).await?;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use im_node::Settings as NodeSettings;
 use im_node::auth::JwtAlgorithm;
-use im_store_sql::Synchronous;
+use im_store_sql::{Synchronous, redacted};
 
+use crate::cluster::Cluster;
 use crate::error::ServerError;
 use crate::given::Given;
 use crate::secret::Secret;
@@ -40,6 +41,7 @@ pub(crate) struct Settings {
     pub(crate) connections_max: usize,
     /// `None`: as many as cores.
     pub(crate) threads: Option<usize>,
+    pub(crate) cluster: Cluster,
     pub(crate) bus_prefix: String,
     pub(crate) node: NodeSettings,
 }
@@ -51,9 +53,16 @@ impl Settings {
     /// When a setting makes no sense or, outside a demo, is not safe.
     pub(crate) fn new(given: Given, demo: bool) -> Result<Self, ServerError> {
         only_here("hot", given.hot.as_deref(), "none")?;
-        only_here("bus", given.bus.as_deref(), "local")?;
-        only_here("registry", given.registry.as_deref(), "local")?;
         only_here("durability", given.durability.as_deref(), "committed")?;
+        let store = given
+            .store
+            .clone()
+            .or_else(|| (!demo).then(|| STORE.to_owned()));
+        let cluster = Cluster::new(
+            given.bus.as_deref(),
+            given.registry.as_deref(),
+            store.as_deref(),
+        )?;
         let algorithm = algorithm(given.jwt_algorithm.as_deref())?;
         let key = key(&given, algorithm, demo)?;
         let node = node(&given)?;
@@ -61,7 +70,8 @@ impl Settings {
         let connections_max = at_least_1("connections_max", given.connections_max)?;
         Ok(Self {
             listen: given.listen.unwrap_or_else(|| LISTEN.to_owned()),
-            store: given.store.or_else(|| (!demo).then(|| STORE.to_owned())),
+            store,
+            cluster,
             synchronous: synchronous(given.synchronous.as_deref())?,
             algorithm,
             key,
@@ -185,12 +195,14 @@ impl fmt::Display for Settings {
         text("listen", &self.listen)?;
         text(
             "store",
-            self.store
+            &self
+                .store
                 .as_deref()
-                .unwrap_or("(a folder of the demo's own)"),
+                .map_or_else(|| "(a folder of the demo's own)".to_owned(), redacted),
         )?;
-        for (key, only) in [("hot", "none"), ("bus", "local"), ("registry", "local")] {
-            text(key, only)?;
+        let (bus, registry) = self.cluster.shown();
+        for (key, value) in [("hot", "none"), ("bus", &bus), ("registry", &registry)] {
+            text(key, value)?;
         }
         text("bus_prefix", &self.bus_prefix)?;
         text("node", self.node.node.as_str())?;

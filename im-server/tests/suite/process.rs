@@ -80,6 +80,24 @@ impl Server {
         )
     }
 
+    /// Starts a node of a cluster.
+    pub(crate) fn start_node(
+        listen: &str,
+        store: &str,
+        bus: &str,
+        prefix: &str,
+        node: &str,
+    ) -> Self {
+        let arguments = ["--listen", listen, "--node", node, "--bus-prefix", prefix];
+        // As an operator should: what is secret does not stand on the command line.
+        let variables = [
+            ("IMKIT_STORE", store),
+            ("IMKIT_BUS", bus),
+            ("IMKIT_JWT_SECRET", SECRET),
+        ];
+        Self::spawn(command(&arguments, &variables), "im-server listens on ")
+    }
+
     /// The same on a port that was chosen.
     pub(crate) fn start_at(listen: &str, folder: &Path) -> Self {
         let store = format!("sqlite://{}", folder.join("test.db").display());

@@ -71,11 +71,13 @@ fn settings_that_make_no_sense_are_refused_by_name() {
             ["--synchronous", "never"],
             ["--synchronous", "full, normal or off"],
         ),
-        (["--bus", "redis"], ["--bus", "not in this version"]),
+        (["--bus", "redis"], ["--bus", "redis://"]),
+        (["--bus", "redis://x"], ["--store", "share a database"]),
         (["--hot", "redis://x"], ["--hot", "not in this version"]),
+        (["--registry", "redis"], ["--registry", "redis://"]),
         (
-            ["--registry", "redis"],
-            ["--registry", "not in this version"],
+            ["--registry", "redis://x"],
+            ["--registry", "need each other"],
         ),
         (
             ["--durability", "cached"],

@@ -45,7 +45,7 @@
 //! | [`core::port::Directory`] | your own users: known, banned | everybody is known |
 //! | [`core::port::Hooks`] | your word in every message: refuse, rewrite | none |
 //! | [`core::port::Bus`] | hints between nodes | [`node::local::LocalBus`], Redis |
-//! | [`core::port::Registry`] | which node has whose connections | [`node::local::LocalRegistry`], Redis |
+//! | [`core::port::Registry`] | who is where | [`node::local::LocalRegistry`], Redis |
 //! | [`core::port::Clock`] | time | [`node::TokioClock`] |
 //!
 //! # Features

@@ -74,7 +74,7 @@ async fn texts(events: &mut Events, conv: &ConversationId, count: usize) -> Vec<
     let mut texts = Vec::new();
     while texts.len() < count {
         let event = tokio::time::timeout(PATIENCE, events.next()).await;
-        let event = event.expect("an event is missing").expect("it has ended");
+        let event = event.unwrap().unwrap();
         if let Event::Entry(entry) = event
             && entry.conv == *conv
             && let Some(text) = entry.body.as_text()

@@ -77,7 +77,7 @@ given! {
     store: String = "IMKIT_STORE";
     /// The hot tier: none is the only one in this version
     hot: String = "IMKIT_HOT";
-    /// The bus between nodes: local, or redis://[USER:PASSWORD@]HOST[:PORT] (rediss:// with TLS)
+    /// The bus between nodes: local, or redis://USER:PASSWORD@HOST (rediss:// with TLS)
     /// [default: local]. Nodes that share one share a database, too
     bus: String = "IMKIT_BUS";
     /// The registry of nodes: local, or redis://… [default: where the bus is]

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use im_core::frame::{CloseCode, Codec};
-use im_core::model::{ConnectionId, ConversationId, DeviceId, UserId};
+use im_core::model::{ConnectionId, ConversationId, DeviceId, NodeId, UserId};
 use im_core::port::{
-    Authenticator, Bus, Clock, CursorMove, Directory, Hooks, Identity, PortError, Registry, Store,
+    Authenticator, Bus, Clock, CursorMove, Directory, Hooks, Identity, PortError, PortErrorKind,
+    Registry, Store,
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -42,9 +43,25 @@ pub enum StartError {
     /// A setting makes no sense.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// Another node of that name lives, or its lease is not over yet.
+    #[error(
+        "a node named {0} is there already: each needs a name of its own, and that of one that \
+         died is free when its lease is over"
+    )]
+    NameTaken(NodeId),
     /// A backend did not answer.
     #[error("a backend did not answer")]
     Port(#[from] PortError),
+}
+
+impl StartError {
+    /// What the registry said to a node that wanted to enter.
+    fn entering(node: &NodeId, error: PortError) -> Self {
+        match error.kind() {
+            PortErrorKind::Fenced => Self::NameTaken(node.clone()),
+            _ => Self::Port(error),
+        }
+    }
 }
 
 /// What the parts of a node share.
@@ -210,7 +227,9 @@ impl NodeBuilder {
     pub async fn start(self) -> Result<Node, StartError> {
         self.settings.check()?;
         let start = self.store.enter(&self.settings.node).await?;
-        let lease = self.registry.enter(&self.settings.node).await?;
+        let node = &self.settings.node;
+        let lease = self.registry.enter(node).await;
+        let lease = lease.map_err(|error| StartError::entering(node, error))?;
         let (appender, lanes) = Appender::new(self.settings.lanes, self.settings.lane_max);
         let inner = Arc::new(Inner {
             hub: Hub::new(self.settings.limits.sends_per_s),

@@ -9,7 +9,7 @@ use im_core::machine::Backoff;
 use im_core::model::{Body, ConversationId, DeviceId, Seq, Target, Value};
 
 use crate::life::{connect, hear, say};
-use crate::process::{Server, token};
+use crate::process::{SECRET, Server, run, token};
 
 /// How long an entry may take to the members on other nodes: far less than the five seconds after
 /// which the sweep would find it.
@@ -114,6 +114,29 @@ async fn messages_cross_nodes_at_once() {
     let sent = bo.send(to, Body::text("psst")).await.unwrap();
     let told = texts(&mut of_cy, &sent.conv, 1).await;
     assert_eq!(told, [(sent.seq, "psst".to_owned())]);
+}
+
+#[test]
+fn a_name_is_one_nodes() {
+    let Some(place) = Place::new("name") else {
+        return;
+    };
+    let _first = place.node("n1", "127.0.0.1:0");
+    let node = format!("{}-n1", place.name);
+    let arguments = ["--listen", "127.0.0.1:0", "--node", &node];
+    let second = run(
+        &[&arguments[..], &["--bus-prefix", &place.name]].concat(),
+        &[
+            ("IMKIT_STORE", &place.store),
+            ("IMKIT_BUS", &place.bus),
+            ("IMKIT_JWT_SECRET", SECRET),
+        ],
+    );
+    assert!(
+        !second.ok && second.err.contains("a name of its own"),
+        "{}",
+        second.err
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

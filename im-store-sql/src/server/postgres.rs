@@ -43,6 +43,8 @@ impl Dialect for PostgresDialect {
         let connect = PgConnectOptions::from_str(address)?.options([
             ("synchronous_commit", commit),
             ("default_transaction_isolation", "read committed"),
+            // Not that a table of the migrations is there already.
+            ("client_min_messages", "warning"),
         ]);
         // The pool would go on trying, and then not say what was wrong.
         connect.connect().await?.close().await?;

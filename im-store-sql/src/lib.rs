@@ -8,13 +8,16 @@
 //! ```
 
 mod address;
+mod clock;
 mod error;
 mod mentions;
+mod migrate;
 mod page;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod server;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod text;
 
 pub use address::redacted;
 pub use error::OpenError;

@@ -2,6 +2,9 @@
 
 use im_core::model::Entry;
 
+/// Rows of a page's first read; what follows is sized by what they were.
+pub(crate) const FIRST_ROWS: usize = 64;
+
 /// A page under way.
 pub(crate) struct Page {
     pub(crate) entries: Vec<Entry>,

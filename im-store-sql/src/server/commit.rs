@@ -1,9 +1,9 @@
 //! How a batch becomes a transaction.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use im_core::model::{ConversationId, Stamp, Timestamp, UserId};
+use im_core::model::{ConversationId, Stamp, UserId};
 use im_core::port::{Commit, Committed, PortError, PortErrorKind, Rejected};
 
 use super::Shared;
@@ -15,6 +15,7 @@ use super::statement::{
     ANSWER, Arg, BLOCK, CONVERSATION, ENTRY, MEMBER, NEW_ANSWER, NEW_CONVERSATION, Statement, Table,
 };
 use super::work::{At, Work};
+use crate::clock::now;
 
 /// How often a transaction is run until others are out of its way.
 const TRIES_MAX: u32 = 12;
@@ -107,11 +108,6 @@ pub(super) async fn decide_and_write<D: Dialect>(
     let answers = batch.iter().map(|commit| work.apply(commit, now)).collect();
     write::<D>(conn, &mut work).await?;
     Ok(answers)
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    Timestamp(since.map_or(0, |since| since.as_millis() as i64))
 }
 
 /// Writes what a batch has decided. Stamps are taken as late as can be, since nobody else gets one

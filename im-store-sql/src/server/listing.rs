@@ -16,11 +16,9 @@ use super::dialect::Dialect;
 use super::open::port_error;
 use super::row::{CONVERSATION, ENTRY, Fields, MEMBER};
 use super::statement::{Arg, Statement};
-use super::texts::say_kinds;
 use crate::error::corrupt;
+use crate::text::{UNREAD_MAX, say_kinds};
 
-/// Where counting *say* entries for `unread` ends.
-const UNREAD_MAX: u32 = 999;
 /// Lines whose details one statement looks up.
 const LINES_MAX: usize = 64;
 

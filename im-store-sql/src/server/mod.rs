@@ -22,7 +22,6 @@ mod postgres;
 mod read;
 mod row;
 mod statement;
-mod texts;
 mod work;
 
 use std::sync::Arc;

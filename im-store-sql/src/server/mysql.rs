@@ -17,8 +17,8 @@ use sqlx::{
 use super::dialect::Dialect;
 use super::row::{Cell, Row};
 use super::statement::{Arg, Statement, Table};
-use super::texts::own;
 use super::{Durability, ServerOptions};
+use crate::text::own;
 
 /// Most rows of one statement: of the widest table's twelve columns far below the 65,535 values
 /// that a statement may have.

@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use im_core::port::{PortError, PortErrorKind};
-use sqlx::Pool;
-use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator};
 use sqlx::pool::PoolOptions;
 
 use super::dialect::{Conn, Dialect};
@@ -15,10 +13,7 @@ use super::statement::Statement;
 use super::{ServerOptions, ServerStore, Shared};
 use crate::address::redacted;
 use crate::error::OpenError;
-
-/// Where the schema's version is kept: a name of our own, since the host program's migrations have
-/// their table in the same database.
-const MIGRATIONS_TABLE: &str = "im_migration";
+use crate::migrate::migrate;
 
 impl<D: Dialect> ServerStore<D> {
     /// Opens a store, and makes or updates its tables:
@@ -46,7 +41,8 @@ impl<D: Dialect> ServerStore<D> {
         let limit = Duration::from_millis(options.timeout_ms);
         let opening = async {
             let pool = D::connect(address, &options, pool).await?;
-            migrate::<D>(&pool).await?;
+            let conn: &mut Conn<D> = &mut *pool.acquire().await?;
+            migrate(conn, D::MIGRATIONS).await?;
             Ok::<_, OpenError>(pool)
         };
         let pool = tokio::time::timeout(limit, opening)
@@ -60,31 +56,6 @@ impl<D: Dialect> ServerStore<D> {
     pub async fn close(&self) {
         self.shared.pool.close().await;
     }
-}
-
-async fn migrate<D: Dialect>(pool: &Pool<D::Db>) -> Result<(), OpenError> {
-    let migrations: Vec<Migration> = (1..)
-        .zip(D::MIGRATIONS)
-        .map(|(version, (name, text))| {
-            let text = sqlx::SqlSafeStr::into_sql_str(*text);
-            Migration::new(version, (*name).into(), MigrationType::Simple, text, false)
-        })
-        .collect();
-    let known = migrations.len() as i64;
-    let mut migrator = Migrator::with_migrations(migrations);
-    migrator.dangerous_set_table_name(MIGRATIONS_TABLE);
-    let mut conn = pool.acquire().await?;
-    let conn: &mut Conn<D> = &mut conn;
-    match run(&migrator, conn).await {
-        Ok(()) => Ok(()),
-        Err(MigrateError::VersionMissing(found)) => Err(OpenError::Newer { found, known }),
-        Err(MigrateError::Execute(error)) => Err(error.into()),
-        Err(error) => Err(OpenError::Damaged(error.to_string())),
-    }
-}
-
-async fn run<C: Migrate>(migrator: &Migrator, conn: &mut C) -> Result<(), MigrateError> {
-    migrator.run_direct(None, conn, false).await
 }
 
 impl<D: Dialect> Shared<D> {

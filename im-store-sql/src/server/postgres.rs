@@ -15,8 +15,8 @@ use sqlx::{
 use super::dialect::Dialect;
 use super::row::{Cell, Row};
 use super::statement::{Arg, Holds, Statement, Table};
-use super::texts::own;
 use super::{Durability, ServerOptions};
+use crate::text::own;
 
 /// The PostgreSQL dialect.
 #[derive(Debug, Clone, Copy)]

@@ -10,10 +10,8 @@ use super::Shared;
 use super::dialect::Dialect;
 use super::row::{CONVERSATION, Cell, ENTRY, MEMBER};
 use super::statement::Statement;
-use crate::page::Page;
+use crate::page::{FIRST_ROWS, Page};
 
-/// Rows of a page's first read; what follows is sized by what they were.
-const FIRST_ROWS: usize = 64;
 /// Most users of one look-up.
 const USERS_MAX: usize = 512;
 

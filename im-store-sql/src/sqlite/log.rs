@@ -9,10 +9,7 @@ use im_core::port::{LogQuery, PortError};
 use super::statement::TEXTS;
 use super::{Shared, rows, sql};
 use crate::error::port_error;
-use crate::page::Page;
-
-/// Rows of a page's first read; what follows is sized by what they were.
-const FIRST_ROWS: usize = 64;
+use crate::page::{FIRST_ROWS, Page};
 
 /// A part of a log, between two places, neither of them included.
 #[derive(Debug, Clone, Copy)]

@@ -9,18 +9,19 @@ use std::time::Duration;
 use im_core::model::{ConversationId, Stamp};
 use im_core::port::PortError;
 use parking_lot::Mutex;
-use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Connection, Row};
 
 use super::lock::FileLock;
-use super::statement::{TEXTS, own};
+use super::statement::TEXTS;
 use super::tail::{Tail, TailEntry};
 use super::writer::Writer;
 use super::{Shared, SqliteOptions, SqliteStore, Synchronous, merge, rows};
 use crate::error::{OpenError, port_error};
+use crate::migrate::migrate;
+use crate::text::own;
 
 /// Every schema that this version knows, in order. A change is a new file, never another text
 /// for an old one.
@@ -28,10 +29,6 @@ const MIGRATIONS: &[(&str, &str)] = &[(
     "init",
     include_str!("../../migrations/sqlite/0001_init.sql"),
 )];
-
-/// Where the schema's version is kept: a name of our own, since the host program's migrations have
-/// their table in the same file.
-const MIGRATIONS_TABLE: &str = "im_migration";
 
 /// Pages of the write-ahead log before SQLite itself copies them back, should the background task
 /// not have done it: 256 MiB.
@@ -58,7 +55,7 @@ impl SqliteStore {
         let path = Path::new(path);
         let lock = FileLock::take(path)?;
         let mut conn = SqliteConnection::connect_with(&writing(path, &options)).await?;
-        migrate(&mut conn).await?;
+        migrate(&mut conn, MIGRATIONS).await?;
         if let Some(pages) = options.pages_max {
             sqlx::query(own(format!("PRAGMA max_page_count = {pages}")))
                 .execute(&mut conn)
@@ -137,25 +134,6 @@ fn common(path: &Path, options: &SqliteOptions) -> SqliteConnectOptions {
         .statement_cache_capacity(128)
         .pragma("cache_size", "-32768")
         .pragma("temp_store", "memory")
-}
-
-async fn migrate(conn: &mut SqliteConnection) -> Result<(), OpenError> {
-    let migrations: Vec<Migration> = (1..)
-        .zip(MIGRATIONS)
-        .map(|(version, (name, text))| {
-            let text = sqlx::SqlSafeStr::into_sql_str(*text);
-            Migration::new(version, (*name).into(), MigrationType::Simple, text, false)
-        })
-        .collect();
-    let known = migrations.len() as i64;
-    let mut migrator = Migrator::with_migrations(migrations);
-    migrator.dangerous_set_table_name(MIGRATIONS_TABLE);
-    match migrator.run(conn).await {
-        Ok(()) => Ok(()),
-        Err(MigrateError::VersionMissing(found)) => Err(OpenError::Newer { found, known }),
-        Err(MigrateError::Execute(error)) => Err(error.into()),
-        Err(error) => Err(OpenError::Damaged(error.to_string())),
-    }
 }
 
 impl Shared {

@@ -15,9 +15,10 @@ use im_core::port::{
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, Row};
 
-use super::statement::{TEXTS, UNREAD_MAX, USERS_MAX};
+use super::statement::{TEXTS, USERS_MAX};
 use super::{Shared, records, rows, sql};
 use crate::error::port_error;
+use crate::text::UNREAD_MAX;
 
 /// What the tail knew of a conversation at one moment.
 #[derive(Debug, Clone)]

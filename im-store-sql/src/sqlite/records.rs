@@ -4,6 +4,7 @@ use im_core::model::{Timestamp, UserId};
 use im_core::port::{Commit, PortError, Record, RecordKey, Rejected, Write};
 use sqlx::sqlite::SqliteConnection;
 
+use crate::clock::now;
 use crate::error::port_error;
 
 /// Refuses a commit whose record is there already.
@@ -97,10 +98,4 @@ pub(super) async fn block(
     };
     let query = sqlx::query(text).bind(user.as_str()).bind(other.as_str());
     query.execute(conn).await.map(drop).map_err(port_error)
-}
-
-/// The store's own time, for records alone.
-fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    Timestamp(i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX))
 }

@@ -5,21 +5,18 @@
 //! drops those rows. Only plain `?` placeholders where rows are many: sqlx looks numbered ones up
 //! by name, which costs more than the insert itself.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use im_core::model::{Family, Kind};
-use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
+use sqlx::SqlStr;
 
 use super::rows::{CONVERSATION, ENTRY, MEMBER, PACKED};
+use crate::text::{UNREAD_MAX, own, say_kinds};
 
 /// The most rows of one statement: 256 rows of 13 columns stay below SQLite's 32,766 parameters.
 pub(super) const ROWS_MAX: usize = 256;
 
 /// Users asked for in one statement.
 pub(super) const USERS_MAX: usize = 512;
-
-/// Where counting for `unread` ends.
-pub(super) const UNREAD_MAX: usize = 999;
 
 /// A statement in every size.
 #[derive(Debug)]
@@ -226,23 +223,12 @@ fn log(order: &str) -> SqlStr {
 }
 
 fn count_say() -> SqlStr {
-    let say: Vec<String> = Kind::ALL
-        .iter()
-        .filter(|kind| kind.family() == Family::Say)
-        .map(|kind| format!("'{}'", kind.as_str()))
-        .collect();
     own(format!(
         "SELECT count(*) FROM (SELECT 1 FROM im_entry_seq s JOIN im_entry e ON e.n = s.n \
          WHERE s.conv = ? AND s.seq > ? AND s.seq <= ? AND s.seq < ? AND e.sender <> ? \
          AND e.kind IN ({}) LIMIT {UNREAD_MAX})",
-        say.join(",")
+        say_kinds()
     ))
-}
-
-/// A statement made of our own text alone; every value is bound. Shared: a text of another kind
-/// would be copied with each use.
-pub(super) fn own(text: String) -> SqlStr {
-    AssertSqlSafe(Arc::<str>::from(text)).into_sql_str()
 }
 
 /// `?, ?, …`

@@ -156,7 +156,7 @@ async fn rows<D: Dialect>(
     rows: Vec<Vec<Arg>>,
 ) -> Result<(), Broken> {
     for statement in D::write(table, rows) {
-        D::execute(&mut *conn, statement).await?;
+        D::fetch(&mut *conn, statement).await?;
     }
     Ok(())
 }
@@ -209,7 +209,7 @@ async fn answers<D: Dialect>(conn: &mut Conn<D>, work: &Work) -> Result<(), Brok
     }
     if !new.is_empty() {
         // Each new one takes a few that have expired with it, so that none pile up.
-        D::execute(&mut *conn, D::expire(now().0)).await?;
+        D::fetch(&mut *conn, D::expire(now().0)).await?;
     }
     rows::<D>(conn, &NEW_ANSWER, new).await?;
     rows::<D>(conn, &ANSWER, again).await
@@ -230,7 +230,7 @@ async fn blocks<D: Dialect>(conn: &mut Conn<D>, work: &Work) -> Result<(), Broke
         let columns = ["user_id", "other_id"];
         let statement =
             Statement::new("DELETE FROM im_block WHERE ").join(D::any_of(&columns, gone));
-        D::execute(conn, statement).await?;
+        D::fetch(conn, statement).await?;
     }
     Ok(())
 }

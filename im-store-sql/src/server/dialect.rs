@@ -36,19 +36,12 @@ pub trait Dialect: Debug + Send + Sync + Sized + 'static {
         pool: PoolOptions<Self::Db>,
     ) -> impl Future<Output = Result<Pool<Self::Db>, sqlx::Error>> + Send;
 
-    /// The rows that a statement gives.
+    /// Runs a statement, and gives its rows, if it has any.
     #[doc(hidden)]
     fn fetch(
         conn: &mut Conn<Self>,
         statement: Statement,
     ) -> impl Future<Output = Result<Vec<Row>, sqlx::Error>> + Send;
-
-    /// Runs a statement.
-    #[doc(hidden)]
-    fn execute(
-        conn: &mut Conn<Self>,
-        statement: Statement,
-    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
     /// A condition: the columns hold one of these rows.
     #[doc(hidden)]

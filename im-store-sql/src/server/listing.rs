@@ -6,15 +6,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use im_core::model::{Conversation, Entry, Member, Seq, Stamp, UserId};
+use im_core::model::{Conversation, Member, Seq, Stamp, UserId};
 use im_core::port::{
     Changed, ChangedConversation, Departed, MembershipLine, MembershipPage, PortError,
 };
 
 use super::Shared;
 use super::dialect::Dialect;
-use super::open::port_error;
-use super::row::{CONVERSATION, ENTRY, Fields, MEMBER};
+use super::row::{CONVERSATION, ENTRY, MEMBER};
 use super::statement::{Arg, Statement};
 use crate::error::corrupt;
 use crate::text::{UNREAD_MAX, say_kinds};
@@ -173,19 +172,14 @@ impl<D: Dialect> Shared<D> {
         }
         let statement = Statement::new(format!("SELECT e.conv, {ENTRY} FROM im_entry e WHERE "))
             .join(D::any_of(&["e.conv", "e.seq"], keys));
-        let mut conn = self.pool.acquire().await.map_err(port_error::<D>)?;
-        let rows = D::fetch(&mut conn, statement)
-            .await
-            .map_err(port_error::<D>)?;
-        let mut found: HashMap<i64, Fields> = HashMap::new();
-        for mut row in rows.into_iter().map(Fields::from) {
+        let mut found = HashMap::new();
+        for mut row in self.fetch(statement).await? {
             found.insert(row.int()?, row);
         }
         for (no, line) in lines {
-            let entry: Option<Result<Entry, PortError>> = found
-                .remove(no)
-                .map(|mut row| row.entry(&line.conversation.id));
-            line.last = entry.transpose()?;
+            if let Some(mut row) = found.remove(no) {
+                line.last = Some(row.entry(&line.conversation.id)?);
+            }
         }
         Ok(())
     }

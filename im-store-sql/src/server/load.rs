@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use im_core::model::{ConversationId, MessageId, Timestamp, UserId};
 use im_core::port::{Commit, Record, RecordKey, Write};
-use im_core::rule::commit::{Stored, appends, changes_rules, member_changes};
+use im_core::rule::commit::{Stored, actor_asked, appends, changes_rules, member_changes};
 
 use super::commit::Broken;
 use super::dialect::{Conn, Dialect};
@@ -164,10 +164,13 @@ async fn members<D: Dialect>(
         else {
             continue;
         };
-        let version = Some(held.row.version);
-        if commit.expect_version != version || rules.contains(&commit.conv) {
-            asked.extend(commit.actor.iter().map(|user| (*no, user)));
-        }
+        // Their row counts when the version is another one, or will be by the batch's own doing.
+        let counts = actor_asked(commit, Some(&held.row));
+        let will = commit
+            .actor
+            .as_ref()
+            .filter(|_| rules.contains(&commit.conv));
+        asked.extend(counts.or(will).map(|user| (*no, user)));
         asked.extend(member_changes(commit).map(|change| (*no, &change.user)));
         for write in &commit.writes {
             if let Write::Cursor(to) = write {

@@ -72,13 +72,6 @@ impl Dialect for MySqlDialect {
         rows.iter().map(read).collect()
     }
 
-    async fn execute(conn: &mut MySqlConnection, statement: Statement) -> Result<(), sqlx::Error> {
-        let (text, arguments) = ready(statement)?;
-        conn.execute(sqlx::query_with(own(text), arguments))
-            .await
-            .map(drop)
-    }
-
     fn any_of(columns: &[&str], mut rows: Vec<Vec<Arg>>) -> Statement {
         // What is asked for twice is found once.
         if let Some(last) = rows.last().cloned() {

@@ -8,8 +8,8 @@ use sqlx::error::DatabaseError;
 use sqlx::pool::PoolOptions;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgRow};
 use sqlx::{
-    Arguments, Column as _, ConnectOptions as _, Connection as _, Executor as _, Postgres,
-    Row as _, TypeInfo as _, ValueRef as _,
+    Arguments, Column as _, ConnectOptions as _, Connection as _, Postgres, Row as _,
+    TypeInfo as _, ValueRef as _,
 };
 
 use super::dialect::Dialect;
@@ -57,13 +57,6 @@ impl Dialect for PostgresDialect {
             .fetch_all(conn)
             .await?;
         rows.iter().map(read).collect()
-    }
-
-    async fn execute(conn: &mut PgConnection, statement: Statement) -> Result<(), sqlx::Error> {
-        let (text, arguments) = ready(statement)?;
-        conn.execute(sqlx::query_with(own(text), arguments))
-            .await
-            .map(drop)
     }
 
     fn any_of(columns: &[&str], rows: Vec<Vec<Arg>>) -> Statement {

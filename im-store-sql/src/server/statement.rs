@@ -125,24 +125,6 @@ impl Table {
 
 use Holds::{Ints, Texts};
 
-/// Conversations that begin; their numbers are the database's to give.
-pub(super) const NEW_CONVERSATION: Table = Table {
-    name: "im_conversation",
-    columns: &[
-        ("id", Texts),
-        ("kind", Texts),
-        ("title", Texts),
-        ("epoch", Ints),
-        ("head", Ints),
-        ("version", Ints),
-        ("first_seq", Ints),
-        ("member_count", Ints),
-        ("hide_history", Ints),
-        ("stamp", Ints),
-    ],
-    key: &[],
-};
-
 /// Conversations that go on.
 pub(super) const CONVERSATION: Table = Table {
     name: "im_conversation",
@@ -160,6 +142,13 @@ pub(super) const CONVERSATION: Table = Table {
         ("stamp", Ints),
     ],
     key: &["no"],
+};
+
+/// Conversations that begin; their numbers are the database's to give.
+pub(super) const NEW_CONVERSATION: Table = Table {
+    columns: CONVERSATION.columns.split_at(1).1,
+    key: &[],
+    ..CONVERSATION
 };
 
 /// Members.

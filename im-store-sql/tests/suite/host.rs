@@ -1,5 +1,6 @@
 //! A store whose every message is written in a transaction of the host program.
 
+use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,32 +21,56 @@ pub(crate) async fn connect(file: &Path) -> SqliteConnection {
     SqliteConnection::connect_with(&options).await.unwrap()
 }
 
-/// A [`Store`] that commits what appends by [`SqliteStore::commit_in`], each in a transaction of
-/// its own, and everything else as usual.
-#[derive(Debug)]
-pub(crate) struct HostStore {
-    store: SqliteStore,
-    host: tokio::sync::Mutex<SqliteConnection>,
+/// How a host program commits.
+#[async_trait]
+pub(crate) trait Host: Debug + Send + Sync + 'static {
+    /// In a transaction of its own.
+    async fn commit(&self, commit: &Commit) -> Result<Committed, Rejected>;
 }
 
-impl HostStore {
-    pub(crate) async fn fresh(merge_every: usize) -> (TempDir, Arc<dyn Store>) {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("store.db");
-        let options = SqliteOptions {
-            merge_every,
-            ..SqliteOptions::default()
-        };
-        let store = SqliteStore::connect_with(file.to_str().unwrap(), options)
-            .await
-            .unwrap();
-        let host = tokio::sync::Mutex::new(connect(&file).await);
-        (dir, Arc::new(Self { store, host }))
-    }
+/// A [`Store`] that commits as a host program does, and reads as usual.
+#[derive(Debug)]
+pub(crate) struct HostStore<H> {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) host: H,
+}
 
-    async fn commit_one(&self, commit: &Commit) -> Result<Committed, Rejected> {
-        let mut host = self.host.lock().await;
-        let mut tx = host.begin_with("BEGIN IMMEDIATE").await.unwrap();
+/// A host of an SQLite file: it commits what appends by [`SqliteStore::commit_in`], and everything
+/// else as usual.
+#[derive(Debug)]
+struct SqliteHost {
+    store: SqliteStore,
+    conn: tokio::sync::Mutex<SqliteConnection>,
+}
+
+pub(crate) async fn fresh(merge_every: usize) -> (TempDir, Arc<dyn Store>) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("store.db");
+    let options = SqliteOptions {
+        merge_every,
+        ..SqliteOptions::default()
+    };
+    let store = SqliteStore::connect_with(file.to_str().unwrap(), options)
+        .await
+        .unwrap();
+    let host = SqliteHost {
+        store: store.clone(),
+        conn: tokio::sync::Mutex::new(connect(&file).await),
+    };
+    let store = Arc::new(store);
+    (dir, Arc::new(HostStore { store, host }))
+}
+
+#[async_trait]
+impl Host for SqliteHost {
+    async fn commit(&self, commit: &Commit) -> Result<Committed, Rejected> {
+        let appends = |write: &Write| matches!(write, Write::Append(_));
+        if !commit.writes.iter().any(appends) {
+            let batch = std::slice::from_ref(commit);
+            return self.store.commit(batch).await.remove(0);
+        }
+        let mut conn = self.conn.lock().await;
+        let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.unwrap();
         let answer = self.store.commit_in(&mut tx, commit).await;
         match answer {
             Ok(_) => tx.commit().await.unwrap(),
@@ -57,16 +82,11 @@ impl HostStore {
 }
 
 #[async_trait]
-impl Store for HostStore {
+impl<H: Host> Store for HostStore<H> {
     async fn commit(&self, batch: &[Commit]) -> Vec<Result<Committed, Rejected>> {
         let mut answers = Vec::new();
         for commit in batch {
-            let appends = |write: &Write| matches!(write, Write::Append(_));
-            if commit.writes.iter().any(appends) {
-                answers.push(self.commit_one(commit).await);
-            } else {
-                answers.extend(self.store.commit(std::slice::from_ref(commit)).await);
-            }
+            answers.push(self.host.commit(commit).await);
         }
         answers
     }

@@ -38,12 +38,12 @@ mod in_the_indexes {
 
 /// Every message comes in a transaction of the host program.
 mod in_the_hosts_transaction {
-    im_testkit::store_suite!(crate::host::HostStore::fresh(8_192));
+    im_testkit::store_suite!(crate::host::fresh(8_192));
 }
 
 /// The same, and everything moves to the indexes almost at once.
 mod in_the_hosts_transaction_and_the_indexes {
-    im_testkit::store_suite!(crate::host::HostStore::fresh(3));
+    im_testkit::store_suite!(crate::host::fresh(3));
 }
 
 #[tokio::test(flavor = "multi_thread")]

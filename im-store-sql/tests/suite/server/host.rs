@@ -1,42 +1,43 @@
-//! A store whose every message is written in a transaction of the host program.
+//! A host program of a server's database: every commit in a transaction of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use im_core::model::{ConversationId, Entry, Member, NodeId, Stamp, Timestamp, UserId};
-use im_core::port::{
-    Changed, Commit, Committed, LogQuery, MembershipPage, PortError, RecordKey, Rejected, Store,
-    View,
-};
+use im_core::port::{Commit, Committed, Rejected, Store};
 use im_store_sql::ServerStore;
 use sqlx::Pool;
 
 use super::{Database, Server};
+use crate::host::{Host, HostStore};
 
 /// How often the host runs a transaction again that another one was in the way of.
 const TRIES_MAX: u64 = 50;
 
 /// See the [module](self).
 #[derive(Debug)]
-struct HostStore<D: Server> {
-    store: ServerStore<D>,
-    host: Pool<D::Db>,
+struct ServerHost<D: Server> {
+    store: Arc<ServerStore<D>>,
+    pool: Pool<D::Db>,
 }
 
 pub(super) async fn fresh<D: Server>() -> Option<(Database<D>, Arc<dyn Store>)> {
     let database = Database::<D>::new().await?;
-    let store = database.store().await;
-    let host = Pool::connect(&database.address).await.unwrap();
+    let store = Arc::new(database.store().await);
+    let host = ServerHost {
+        store: Arc::clone(&store),
+        pool: Pool::connect(&database.address).await.unwrap(),
+    };
     Some((database, Arc::new(HostStore { store, host })))
 }
 
-impl<D: Server> HostStore<D> {
-    async fn commit_one(&self, commit: &Commit) -> Result<Committed, Rejected> {
+#[async_trait]
+impl<D: Server> Host for ServerHost<D> {
+    async fn commit(&self, commit: &Commit) -> Result<Committed, Rejected> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let mut tx = self.host.begin().await.unwrap();
+            let mut tx = self.pool.begin().await.unwrap();
             let answer = self.store.commit_in(&mut tx, commit).await;
             match answer {
                 Ok(answer) => {
@@ -53,59 +54,5 @@ impl<D: Server> HostStore<D> {
                 }
             }
         }
-    }
-}
-
-#[async_trait]
-impl<D: Server> Store for HostStore<D> {
-    async fn commit(&self, batch: &[Commit]) -> Vec<Result<Committed, Rejected>> {
-        let mut answers = Vec::new();
-        for commit in batch {
-            answers.push(self.commit_one(commit).await);
-        }
-        answers
-    }
-
-    async fn view(
-        &self,
-        conv: &ConversationId,
-        users: &[UserId],
-    ) -> Result<Option<View>, PortError> {
-        self.store.view(conv, users).await
-    }
-
-    async fn members(
-        &self,
-        conv: &ConversationId,
-        after: Option<&UserId>,
-        limit: usize,
-    ) -> Result<Vec<Member>, PortError> {
-        self.store.members(conv, after, limit).await
-    }
-
-    async fn log(&self, conv: &ConversationId, query: LogQuery) -> Result<Vec<Entry>, PortError> {
-        self.store.log(conv, query).await
-    }
-
-    async fn memberships(
-        &self,
-        user: &UserId,
-        since: Stamp,
-        limit: usize,
-        detail: bool,
-    ) -> Result<MembershipPage, PortError> {
-        self.store.memberships(user, since, limit, detail).await
-    }
-
-    async fn changed(&self, since: Stamp, limit: usize) -> Result<Changed, PortError> {
-        self.store.changed(since, limit).await
-    }
-
-    async fn record(&self, key: &RecordKey, now: Timestamp) -> Result<Option<String>, PortError> {
-        self.store.record(key, now).await
-    }
-
-    async fn enter(&self, node: &NodeId) -> Result<u64, PortError> {
-        self.store.enter(node).await
     }
 }

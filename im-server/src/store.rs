@@ -3,10 +3,7 @@
 use std::sync::Arc;
 
 use im_core::port::{PortError, Store};
-use im_store_sql::{
-    MySqlStore, OpenError, PostgresStore, ServerOptions, SqliteOptions, SqliteStore, Synchronous,
-    redacted,
-};
+use im_store_sql::{MySqlStore, PostgresStore, SqliteOptions, SqliteStore, Synchronous, redacted};
 
 use crate::error::ServerError;
 
@@ -68,8 +65,8 @@ pub(crate) async fn open_store(url: &str, synchronous: Synchronous) -> Result<Op
             let what = "is a setting of SQLite's; a database server has its own";
             return Err(ServerError::setting("synchronous", what.to_owned()));
         }
-        Some("postgres" | "postgresql") => postgres(url).await.map(Opened::Postgres),
-        Some("mysql" | "mariadb") => mysql(url).await.map(Opened::MySql),
+        Some("postgres" | "postgresql") => PostgresStore::connect(url).await.map(Opened::Postgres),
+        Some("mysql" | "mariadb") => MySqlStore::connect(url).await.map(Opened::MySql),
         _ => {
             let what = format!(
                 "{} is no store: sqlite://PATH, postgres://USER:PASSWORD@HOST/DATABASE and \
@@ -83,12 +80,4 @@ pub(crate) async fn open_store(url: &str, synchronous: Synchronous) -> Result<Op
         url: redacted(url),
         source: Box::new(error),
     })
-}
-
-async fn postgres(url: &str) -> Result<PostgresStore, OpenError> {
-    PostgresStore::connect_with(url, ServerOptions::default()).await
-}
-
-async fn mysql(url: &str) -> Result<MySqlStore, OpenError> {
-    MySqlStore::connect_with(url, ServerOptions::default()).await
 }

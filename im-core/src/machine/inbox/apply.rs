@@ -137,10 +137,10 @@ impl Inbox {
         } else if state.left {
             state.left = false;
             state.left_told = false;
-            // Its answer may still be the one to a user who had left.
-            let asked = matches!(state.pull, PullState::InFlight { .. });
-            state.owes_pull |= asked;
-            if asked {
+            // The line may have been read before the removal: whether they are in again, a pull
+            // tells; the answer to one on its way may be the one to a user who had left.
+            state.owes_pull = true;
+            if matches!(state.pull, PullState::InFlight { .. }) {
                 self.set_pull(conv, PullState::Idle);
             }
         }

@@ -333,6 +333,31 @@ fn who_is_removed_while_connected_is_told_so_by_the_next_pull() {
     assert_eq!(told[1..], [InboxEvent::Left { conv: conv() }]);
 }
 
+/// The list was read before a removal whose entry, and the refusal after it, came first.
+#[test]
+fn a_line_that_the_removal_overtook_does_not_bring_the_user_back() {
+    let (mut inbox, now) = synced(0);
+    let id = connect(&mut inbox, now, Some("t"));
+    let event = MemberEvent {
+        op: MemberEventOp::Remove,
+        users: vec![UserId::new("ann").unwrap()],
+    };
+    inbox.handle_frame(now, &ServerFrame::Entry(said(1, event.to_body())));
+    let gone = || Failure::new(ErrorCode::NotMember, "no member");
+    let asked = pulls(&mut inbox);
+    inbox.handle_frame(now, &refusal(&asked[0], gone()));
+    assert!(events(&mut inbox).contains(&InboxEvent::Left { conv: conv() }));
+    inbox.handle_frame(now, &answer(id, vec![line(0)], false));
+    let asked = pulls(&mut inbox);
+    assert_eq!(asked.len(), 1, "in again or not, only the server knows");
+    inbox.handle_frame(now, &refusal(&asked[0], gone()));
+    let told = events(&mut inbox);
+    assert_eq!(
+        told[1..],
+        [InboxEvent::Left { conv: conv() }, InboxEvent::Synced]
+    );
+}
+
 #[test]
 fn a_server_that_claims_what_it_has_not_is_not_asked_for_ever() {
     let (mut inbox, mut now) = synced(100);

@@ -130,8 +130,9 @@ impl Dialect for MySqlDialect {
 
     fn is_in_the_way(error: &sqlx::Error) -> bool {
         let error = error.as_database_error();
-        // Duplicate entry, lock wait timeout, deadlock.
-        error.is_some_and(|error| matches!(number(error), 1062 | 1205 | 1213))
+        // Record has changed since last read (MariaDB 11.6 on, to a locking read in a host's
+        // transaction), duplicate entry, lock wait timeout, deadlock.
+        error.is_some_and(|error| matches!(number(error), 1020 | 1062 | 1205 | 1213))
     }
 
     /// See <https://mariadb.com/kb/en/mariadb-error-code-reference/>.

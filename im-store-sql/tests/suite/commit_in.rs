@@ -2,16 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use im_core::model::{
-    Body, CmId, ConversationId, ConversationKind, Entry, Mentions, MessageId, NewEntry, Role, Seq,
-    Timestamp, UserId,
-};
-use im_core::port::{
-    Commit, Committed, CursorMove, LogQuery, NewConversation, Rejected, Store as _, Write,
-};
+use im_core::model::{ConversationId, Entry, Seq};
+use im_core::port::{Commit, Committed, CursorMove, LogQuery, Rejected, Store as _, Write};
 use im_store_sql::{SqliteOptions, SqliteStore};
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
@@ -19,6 +13,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::host::connect;
+use crate::words::{commit, create, say, user};
 
 /// How many tasks write in each way at once.
 const TASKS: usize = 4;
@@ -26,8 +21,6 @@ const TASKS: usize = 4;
 const EACH: usize = 25;
 /// Far longer than a write takes that waits for nobody.
 const SOON: Duration = Duration::from_secs(2);
-
-static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// A store with a group `g` of ana and ben, and the host program's table.
 struct Shop {
@@ -106,46 +99,6 @@ fn texts(entries: &[Entry]) -> Vec<String> {
         .iter()
         .map(|it| it.body.as_text().unwrap_or_default())
         .collect()
-}
-
-fn user(id: &str) -> UserId {
-    UserId::new(id).unwrap()
-}
-
-fn commit(conv: &str, writes: Vec<Write>) -> Commit {
-    Commit {
-        conv: ConversationId::new(conv).unwrap(),
-        expect_version: None,
-        actor: None,
-        writes,
-    }
-}
-
-fn create(conv: &str) -> Commit {
-    let members = vec![(user("ana"), Role::Owner), (user("ben"), Role::Member)];
-    let new = NewConversation {
-        kind: ConversationKind::Group,
-        title: None,
-        hide_history: false,
-        members,
-    };
-    commit(conv, vec![Write::Create(new)])
-}
-
-fn say(conv: &str, text: &str) -> Commit {
-    let id = NEXT.fetch_add(1, Ordering::Relaxed);
-    let entry = NewEntry {
-        id: MessageId(id),
-        from: user("ana"),
-        at: Timestamp(1_790_000_000_000),
-        cm_id: Some(CmId::new(text).unwrap()),
-        digest: 7,
-        body: Body::text(text),
-        reply_to: None,
-        mentions: Mentions::None,
-        expires_at: None,
-    };
-    commit(conv, vec![Write::Append(entry)])
 }
 
 fn read(conv: &str, seq: u64) -> Commit {

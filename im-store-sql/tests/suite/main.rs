@@ -6,6 +6,7 @@ mod host;
 #[cfg(all(feature = "postgres", feature = "mysql"))]
 mod server;
 mod start;
+mod words;
 
 use std::sync::Arc;
 

@@ -49,7 +49,15 @@ trait Server: Dialect {
 
     /// Runs a statement on the server's own database.
     fn run(address: &str, text: String) -> impl Future<Output = ()>;
+
+    /// Reads in a host's transaction, as business code does: at MySQL's isolation, what other
+    /// transactions commit from here on is seen by locking reads only.
+    fn look(conn: &mut <Self::Db as sqlx::Database>::Connection)
+    -> impl Future<Output = ()> + Send;
 }
+
+/// What [`Server::look`] reads.
+const LOOK: &str = "SELECT stamp FROM im_meta";
 
 impl Server for PostgresDialect {
     const VARIABLE: &'static str = "IMKIT_TEST_POSTGRES_URL";
@@ -71,6 +79,10 @@ impl Server for PostgresDialect {
         let mut conn = PgConnection::connect(address).await.unwrap();
         let text = sqlx::AssertSqlSafe(text);
         conn.execute(sqlx::raw_sql(text)).await.unwrap();
+    }
+
+    async fn look(conn: &mut PgConnection) {
+        conn.execute(LOOK).await.unwrap();
     }
 }
 
@@ -94,6 +106,10 @@ impl Server for MySqlDialect {
         let mut conn = MySqlConnection::connect(address).await.unwrap();
         let text = sqlx::AssertSqlSafe(text);
         conn.execute(sqlx::raw_sql(text)).await.unwrap();
+    }
+
+    async fn look(conn: &mut MySqlConnection) {
+        conn.execute(LOOK).await.unwrap();
     }
 }
 

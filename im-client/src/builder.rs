@@ -10,21 +10,18 @@ use im_core::machine::{Backoff, InboxConfig, OutboxConfig};
 use im_core::model::DeviceId;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::addresses::Addresses;
 use crate::client::{Client, QUEUE_MAX};
 use crate::driver::{Driver, Ends};
 use crate::error::{Cause, ConnectError, StateError};
 use crate::event::{EVENTS_MAX, Events, Shared};
-use crate::socket;
 use crate::state::{Restored, StateFile};
 use crate::token::Token;
-
-/// Where the WebSocket is, below what the server is mounted at.
-const PATH: &str = "/v1/ws";
 
 /// What a driver keeps to.
 #[derive(Debug)]
 pub(crate) struct Config {
-    pub(crate) url: String,
+    pub(crate) addresses: Addresses,
     pub(crate) token: Token,
     pub(crate) device: DeviceId,
     pub(crate) codec: Codec,
@@ -44,10 +41,10 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    pub(crate) fn new(url: String) -> Self {
+    pub(crate) fn new(url: &str) -> Self {
         let reconnect = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
         let config = Config {
-            url,
+            addresses: Addresses::new(url),
             token: Token::Fixed(String::new()),
             device: random_device(),
             codec: Codec::Json,
@@ -61,6 +58,14 @@ impl ClientBuilder {
             device: None,
             state_file: None,
         }
+    }
+
+    /// Another node of the same cluster. A connection goes to the next of all that were named,
+    /// beginning with a random one; one that can't be made there is tried at the others before the
+    /// client waits.
+    pub fn or_at(mut self, url: impl AsRef<str>) -> Self {
+        self.config.addresses.add(url.as_ref());
+        self
     }
 
     /// A fixed token. When the server refuses it, the client stops.
@@ -129,7 +134,7 @@ impl ClientBuilder {
     /// Starts the client and waits for its first connection.
     ///
     /// # Errors
-    /// When the first connection fails (the client is stopped then), or as [`start`](Self::start).
+    /// When the first connection fails at every address (the client is stopped then), or as [`start`](Self::start).
     pub async fn connect(self) -> Result<(Client, Events), ConnectError> {
         let (sender, first) = oneshot::channel();
         let started = self.launch(Some(sender)).await?;
@@ -145,7 +150,7 @@ impl ClientBuilder {
     /// offline.
     ///
     /// # Errors
-    /// When the URL is none, or the state file can't be used.
+    /// When a URL is none, or the state file can't be used.
     pub async fn start(self) -> Result<(Client, Events), ConnectError> {
         self.launch(None).await
     }
@@ -154,8 +159,7 @@ impl ClientBuilder {
         mut self,
         first: Option<oneshot::Sender<Result<(), ConnectError>>>,
     ) -> Result<(Client, Events), ConnectError> {
-        self.config.url = full_url(&self.config.url);
-        socket::check_url(&self.config.url)?;
+        self.config.addresses.check()?;
         if let Some(device) = self.device {
             self.config.device = device;
         }
@@ -194,15 +198,6 @@ async fn open(path: PathBuf) -> Result<(StateFile, Restored), StateError> {
             source: std::io::Error::other(Cause::from(error)),
         })
     })
-}
-
-fn full_url(url: &str) -> String {
-    let url = url.trim_end_matches('/');
-    if url.ends_with(PATH) {
-        url.to_owned()
-    } else {
-        format!("{url}{PATH}")
-    }
 }
 
 fn random_device() -> DeviceId {

@@ -63,9 +63,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// Sets up a client of the server mounted at `url`: `ws://host:port`, or with a path.
-    pub fn builder(url: impl Into<String>) -> ClientBuilder {
-        ClientBuilder::new(url.into())
+    /// Sets up a client of the server mounted at `url`: `ws://host:port`, or with a path. Of a
+    /// cluster, the other nodes are named with [`or_at`](ClientBuilder::or_at).
+    pub fn builder(url: impl AsRef<str>) -> ClientBuilder {
+        ClientBuilder::new(url.as_ref())
     }
 
     /// Sends a body, under a new random `cm_id`, and waits until it is stored.

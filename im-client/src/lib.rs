@@ -40,6 +40,7 @@
 //! TLS: `ws://` only, as behind a proxy or on one machine. A text can't be read twice from it: it
 //! keeps cursors, not copies of entries.
 
+mod addresses;
 mod builder;
 mod client;
 mod driver;

@@ -1,5 +1,6 @@
 //! One WebSocket: how it is opened, and the task that writes it.
 
+use std::error::Error;
 use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
@@ -11,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, Uri, header};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -68,15 +70,26 @@ pub(crate) enum Received {
 }
 
 impl Socket {
-    /// Connects, says `hello` and waits for `welcome`.
+    /// Connects to the next node that can be had, says `hello` and waits for `welcome`.
     pub(crate) async fn open(config: &Config) -> Result<Self, ConnectError> {
         let token = config.token.get().await.map_err(ConnectError::Token)?;
-        let opened = tokio::time::timeout(OPEN_MAX, Self::say_hello(config, token)).await;
-        opened.map_err(|_| ConnectError::TimedOut)?
+        let mut tries = config.addresses.count();
+        loop {
+            tries -= 1;
+            let url = config.addresses.next();
+            let opening = Self::say_hello(config, url, token.clone());
+            let opened = tokio::time::timeout(OPEN_MAX, opening).await;
+            match opened.unwrap_or(Err(ConnectError::TimedOut)) {
+                Err(error) if tries > 0 && error.is_retryable() => {
+                    tracing::debug!(error = &error as &dyn Error, "on to the next node");
+                }
+                opened => return opened,
+            }
+        }
     }
 
-    async fn say_hello(config: &Config, token: String) -> Result<Self, ConnectError> {
-        let mut ws = upgrade(config).await?;
+    async fn say_hello(config: &Config, url: &str, token: String) -> Result<Self, ConnectError> {
+        let mut ws = upgrade(config, url).await?;
         let hello = ClientFrame::Hello(Hello {
             token: Some(token),
             device: config.device.clone(),
@@ -180,13 +193,9 @@ pub(crate) fn check_url(url: &str) -> Result<(), ConnectError> {
     address(request.uri()).map(|_| ())
 }
 
-async fn upgrade(config: &Config) -> Result<Ws, ConnectError> {
-    let url = |what: String| ConnectError::Url(what);
-    let mut request = config
-        .url
-        .as_str()
-        .into_client_request()
-        .map_err(|error| url(error.to_string()))?;
+async fn upgrade(config: &Config, url: &str) -> Result<Ws, ConnectError> {
+    let request = url.into_client_request();
+    let mut request = request.map_err(|error| ConnectError::Url(error.to_string()))?;
     let (host, port) = address(request.uri())?;
     let protocol = HeaderValue::from_static(config.codec.sub_protocol());
     let headers = request.headers_mut();
@@ -215,7 +224,11 @@ async fn upgrade(config: &Config) -> Result<Ws, ConnectError> {
         Err(tungstenite::Error::Http(response)) => {
             Err(ConnectError::Http(response.status().as_u16()))
         }
-        Err(error @ tungstenite::Error::Io(_)) => Err(ConnectError::Unreachable(error.into())),
+        // It hung up, or the connection broke.
+        Err(
+            error @ (tungstenite::Error::Io(_)
+            | tungstenite::Error::Protocol(ProtocolError::HandshakeIncomplete)),
+        ) => Err(ConnectError::Unreachable(error.into())),
         Err(error) => Err(ConnectError::Protocol(error.to_string())),
     }
 }

@@ -48,6 +48,45 @@ async fn after_bye_it_comes_back_within_the_time_that_the_server_named() {
 }
 
 #[tokio::test]
+async fn of_several_nodes_it_goes_to_the_next_when_one_sends_it_away() {
+    let (one, two) = (Mock::new().await, Mock::new().await);
+    let builder = one.client().or_at(two.url());
+    let (connected, first) = tokio::join!(builder.connect(), async {
+        tokio::select! {
+            peer = one.welcome() => (peer, &two),
+            peer = two.welcome() => (peer, &one),
+        }
+    });
+    let (_client, _events) = connected.unwrap();
+    let (mut peer, other) = first;
+    let bye = Bye {
+        code: 1012,
+        reconnect_ms: (0, 50),
+    };
+    peer.send(ServerFrame::Bye(bye)).await;
+    peer.close(1012).await;
+    other.welcome().await;
+}
+
+#[tokio::test]
+async fn of_several_nodes_one_that_is_there_is_enough() {
+    let mock = Mock::new().await;
+    // Whichever comes first, two are not there, and one hangs up.
+    let busy = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hanging = format!("ws://{}", busy.local_addr().unwrap());
+    tokio::spawn(async move { while busy.accept().await.is_ok() {} });
+    for _ in 0..4 {
+        let builder = mock.client().or_at("ws://127.0.0.1:1").or_at(&hanging);
+        let builder = builder.or_at("ws://127.0.0.1:2");
+        let (connected, _peer) = tokio::join!(builder.connect(), mock.welcome());
+        connected.unwrap();
+    }
+    let gone = Client::builder("ws://127.0.0.1:1").or_at("ws://127.0.0.1:2");
+    let refused = gone.connect().await.unwrap_err();
+    assert!(matches!(refused, ConnectError::Unreachable(_)), "{refused}");
+}
+
+#[tokio::test]
 async fn it_stops_where_coming_back_would_not_help() {
     type Is = fn(&Stopped) -> bool;
     let codes: [(u16, Is); 5] = [

@@ -38,12 +38,11 @@ impl Planted {
     /// Whether this build has it.
     #[must_use]
     pub const fn is_built(self) -> bool {
-        match self {
-            Self::RoomIgnoresGaps | Self::RemovalIgnored | Self::WindowIgnored => {
-                cfg!(feature = "planted")
-            }
-            _ => true,
-        }
+        let in_core = matches!(
+            self,
+            Self::RoomIgnoresGaps | Self::RemovalIgnored | Self::WindowIgnored
+        );
+        !in_core || cfg!(feature = "planted")
     }
 
     /// Plants what lives in the core on this thread, and takes out what was there before.

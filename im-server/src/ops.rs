@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use im_core::model::Stamp;
+use im_core::model::Stamps;
 use im_core::port::Store;
 use im_node::Node;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
@@ -98,7 +98,8 @@ impl Ops {
         {
             return answered;
         }
-        let read = tokio::time::timeout(STORE_DEADLINE, self.store.changed(Stamp(0), 0)).await;
+        let read =
+            tokio::time::timeout(STORE_DEADLINE, self.store.changed(&Stamps::START, 0)).await;
         let answered = matches!(read, Ok(Ok(_)));
         *asked = Some((Instant::now(), answered));
         answered

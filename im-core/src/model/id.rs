@@ -155,7 +155,8 @@ number!(
     Timestamp, i64
 );
 number!(
-    /// A point in a store's order of changes: what `sync` tokens and the sweep count by.
+    /// A point in one database's order of changes: what `sync` tokens and the sweep count by.
+    /// See [`Stamps`](super::Stamps).
     Stamp, u64
 );
 number!(

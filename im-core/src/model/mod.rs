@@ -5,6 +5,7 @@ mod conversation;
 mod entry;
 mod id;
 mod json;
+mod stamps;
 mod value;
 
 pub use body::{Body, BodyError, Family, Kind};
@@ -16,5 +17,6 @@ pub use id::{
 };
 pub use json::JsonError;
 pub(crate) use json::read_json;
+pub use stamps::{Stamps, StampsError};
 pub use value::{DEPTH_MAX, INTEGER_MAX, Value, Violation};
 pub(crate) use value::{FRAME_DEPTH_MAX, NESTING_MAX, write_display, write_json_text};

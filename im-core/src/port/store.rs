@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::error::PortError;
 use crate::model::{
     CmId, Conversation, ConversationId, ConversationKind, Entry, Member, MessageId, NewEntry,
-    NodeId, Role, Seq, Stamp, Timestamp, UserId,
+    NodeId, Role, Seq, Stamps, Timestamp, UserId,
 };
 
 /// A change of the store as data: its writes happen together or not at all.
@@ -248,17 +248,17 @@ pub struct MembershipLine {
     pub last: Option<Entry>,
 }
 
-/// A part of a user's list, in the order of change.
+/// A part of a user's list: what one database gave is in the order of change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MembershipPage {
-    /// The conversations that changed after the stamp asked: head, title, the user's own read
+    /// The conversations that changed after the stamps asked: head, title, the user's own read
     /// cursor or membership. A conversation stands here once, at its last change; for one who
     /// left it, that is the leaving.
     pub lines: Vec<MembershipLine>,
-    /// Everything of this user up to this stamp has been given. Never covers a change that was
-    /// not visible when it was read.
-    pub stamp: Stamp,
-    /// Ask again from `stamp`.
+    /// Everything of this user up to these stamps has been given. They never cover a change that
+    /// was not visible when it was read.
+    pub stamps: Stamps,
+    /// Ask again from `stamps`.
     pub more: bool,
 }
 
@@ -282,16 +282,16 @@ pub struct Departed {
     pub seq: Seq,
 }
 
-/// What changed since a stamp, over all users.
+/// What changed since then, over all users.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
     /// The conversations, each once.
     pub convs: Vec<ChangedConversation>,
-    /// Who left any of them between the stamp asked and this one: their own nodes may have to tell
+    /// Who left any of them between the stamps asked and these: their own nodes may have to tell
     /// them, and find them no more among the members.
     pub left: Vec<Departed>,
     /// Where to go on from.
-    pub stamp: Stamp,
+    pub stamps: Stamps,
     /// Whether there are more now.
     pub more: bool,
 }
@@ -326,18 +326,18 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// A user's conversations that changed after `since`, at most `limit`; with `detail`, also
     /// the unread count and the last entry of each. A `since` that this store never gave (ahead
-    /// of it, after a restored backup) is the caller's to see: the answer's `stamp` is smaller.
+    /// of it, after a restored backup) is the caller's to see: it is ahead of the answer's stamps.
     async fn memberships(
         &self,
         user: &UserId,
-        since: Stamp,
+        since: &Stamps,
         limit: usize,
         detail: bool,
     ) -> Result<MembershipPage, PortError>;
 
     /// Conversations whose log, members or rules changed after `since`, at most `limit`. With
-    /// `limit` 0, just the stamp of now.
-    async fn changed(&self, since: Stamp, limit: usize) -> Result<Changed, PortError>;
+    /// `limit` 0, just the stamps of now.
+    async fn changed(&self, since: &Stamps, limit: usize) -> Result<Changed, PortError>;
 
     /// A record that has not expired by `now`.
     async fn record(&self, key: &RecordKey, now: Timestamp) -> Result<Option<String>, PortError>;

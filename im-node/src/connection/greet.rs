@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use im_core::frame::{CloseCode, ErrorCode, Failure, Hello, ServerFrame, Welcome};
-use im_core::model::{ConnectionId, DeviceId, Stamp, UserId};
+use im_core::model::{ConnectionId, DeviceId, Stamps, UserId};
 use im_core::port::{
     AuthError, Identity, MembershipLine, MembershipPage, PortError, PortErrorKind, Route, Standing,
 };
@@ -130,21 +130,21 @@ impl Inner {
         local: &Arc<LocalUser>,
         gate: &mut Gate,
     ) -> Result<(), PortError> {
-        let mut stamp = Stamp(0);
+        let mut stamps = Stamps::START;
         for _ in 0..JOIN_READS_MAX {
             let MembershipPage {
                 lines,
-                stamp: next,
+                stamps: next,
                 more,
             } = self
                 .store
-                .memberships(&local.id, stamp, JOIN_PAGE, false)
+                .memberships(&local.id, &stamps, JOIN_PAGE, false)
                 .await?;
             let still = lines.is_empty() && !more;
             for line in lines {
                 self.join_line(local, line).await?;
             }
-            stamp = next;
+            stamps = next;
             if still {
                 break;
             }

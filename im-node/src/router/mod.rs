@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use im_core::frame::ServerFrame;
-use im_core::model::{ConversationId, NodeId, Stamp};
+use im_core::model::{ConversationId, NodeId, Stamps};
 use im_core::port::{Incoming, PortError, PortErrorKind, Subscription, To};
 
 use self::sweep::sweep;
@@ -85,14 +85,14 @@ impl Inner {
     /// Subscribes, and starts what listens, sweeps and renews the lease.
     pub(crate) async fn start_router(self: &Arc<Self>, ttl: Duration) -> Result<(), PortError> {
         let subscription = self.bus.subscribe(&self.settings.node).await?;
-        let stamp = self.store.changed(Stamp(0), 0).await?.stamp;
+        let stamps = self.store.changed(&Stamps::START, 0).await?.stamps;
         let poke = Arc::clone(&self.poke);
         self.spawn(listen(
             Arc::downgrade(self),
             subscription,
             Arc::clone(&poke),
         ));
-        self.spawn(sweep(Arc::downgrade(self), stamp, poke));
+        self.spawn(sweep(Arc::downgrade(self), stamps, poke));
         self.spawn(renew(Arc::downgrade(self), ttl / 3));
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use im_core::frame::ConvLine;
-use im_core::model::{ConversationId, Seq, Stamp, UserId};
+use im_core::model::{ConversationId, Seq, Stamps, UserId};
 use im_core::port::{Changed, Commit, Departed, PortError, Record, RecordKey, Write};
 
 use crate::joining::{announce, line};
@@ -26,7 +26,7 @@ const PROBE_MS: u64 = 60_000;
 
 pub(super) async fn sweep(
     inner: std::sync::Weak<Inner>,
-    mut stamp: Stamp,
+    mut stamps: Stamps,
     poke: Arc<tokio::sync::Notify>,
 ) {
     loop {
@@ -36,8 +36,8 @@ pub(super) async fn sweep(
         // Whichever comes first; both mean the same.
         let _ = tokio::time::timeout(every, poke.notified()).await;
         let Some(inner) = inner.upgrade() else { return };
-        match inner.sweep_once(stamp).await {
-            Ok(next) => stamp = next,
+        match inner.sweep_once(stamps.clone()).await {
+            Ok(next) => stamps = next,
             Err(error) => tracing::warn!(%error, "the sweep could not read the store"),
         }
         if !inner.store_ok.load(Ordering::Acquire) {
@@ -49,14 +49,14 @@ pub(super) async fn sweep(
 
 impl Inner {
     /// Asks the store what changed, and brings the rooms up to it.
-    async fn sweep_once(self: &Arc<Self>, mut stamp: Stamp) -> Result<Stamp, PortError> {
+    async fn sweep_once(self: &Arc<Self>, mut stamps: Stamps) -> Result<Stamps, PortError> {
         loop {
             let Changed {
                 convs,
                 left,
-                stamp: next,
+                stamps: next,
                 more,
-            } = self.store.changed(stamp, SWEEP_LIMIT).await?;
+            } = self.store.changed(&stamps, SWEEP_LIMIT).await?;
             for gone in left {
                 self.tell_departed(&gone).await?;
             }
@@ -66,9 +66,9 @@ impl Inner {
                     None => self.look_for_members(&changed.conv, changed.head).await?,
                 }
             }
-            stamp = next;
+            stamps = next;
             if !more {
-                return Ok(stamp);
+                return Ok(stamps);
             }
         }
     }

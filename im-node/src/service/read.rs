@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use im_core::frame::{
     ConvLine, ErrFrame, ErrorCode, Failure, Page, Pull, PullRange, RequestId, ServerFrame, Synced,
 };
-use im_core::model::{Entry, Seq, Stamp, UserId};
+use im_core::model::{Entry, Seq, Stamps, UserId};
 use im_core::port::{LogQuery, MembershipLine, View};
 use im_core::rule::{Action, ActorView, authorize};
 
@@ -167,17 +165,18 @@ impl Inner {
         id: Option<RequestId>,
     ) -> Result<Synced, Failure> {
         self.settle_cursors(user).await;
-        let (mut stamp, mut reset) = match since.map(|token| parse_token(user, token)) {
-            None => (Stamp(0), false),
-            Some(Some(stamp)) => (stamp, false),
-            Some(None) => (Stamp(0), true),
+        let known = since.map(|token| parse_token(user, token));
+        let mut reset = matches!(known, Some(None));
+        let stamps = known.flatten().unwrap_or_default();
+        let read = async |stamps| {
+            let page = self.store.memberships(user, stamps, SYNC_LIMIT, true).await;
+            page.map_err(|error| port_failure(&error))
         };
-        let read = |stamp| self.store.memberships(user, stamp, SYNC_LIMIT, true);
-        let mut page = read(stamp).await.map_err(|error| port_failure(&error))?;
-        if page.stamp < stamp {
+        let mut page = read(&stamps).await?;
+        if stamps.is_ahead_of(&page.stamps) {
             // The store is behind the token: it was restored from a backup.
-            (stamp, reset) = (Stamp(0), true);
-            page = read(stamp).await.map_err(|error| port_failure(&error))?;
+            reset = true;
+            page = read(&Stamps::START).await?;
         }
         // Who has a token, also one from when there was nothing, may have seen what they left.
         let first_time = since.is_none() || reset;
@@ -189,7 +188,7 @@ impl Inner {
             id,
             convs: convs.collect(),
             more: page.more,
-            since: make_token(user, page.stamp),
+            since: make_token(user, &page.stamps),
             reset,
         })
     }
@@ -229,19 +228,17 @@ pub(crate) fn conv_line(line: MembershipLine) -> ConvLine {
     }
 }
 
-/// `1.<stamp>.<user>`: the user so that a token of another's is seen. It grants nothing, so it
-/// needs no signature: who forges one only misleads themselves.
-fn make_token(user: &UserId, stamp: Stamp) -> String {
-    let mark = user_mark(user);
-    URL_SAFE_NO_PAD.encode(format!("1.{stamp}.{mark:x}"))
+/// `2.<user>.<stamps>`: the user so that a token of another's is seen. It grants nothing, so it
+/// needs no signature: who forges one only misleads themselves. The number is the form's: a token
+/// of another form begins anew.
+fn make_token(user: &UserId, stamps: &Stamps) -> String {
+    format!("2.{:x}.{stamps}", user_mark(user))
 }
 
-fn parse_token(user: &UserId, token: &str) -> Option<Stamp> {
-    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
-    let mut parts = text.strip_prefix("1.")?.split('.');
-    let stamp = parts.next()?.parse().ok()?;
-    let mark = u64::from_str_radix(parts.next()?, 16).ok()?;
-    (mark == user_mark(user) && parts.next().is_none()).then_some(Stamp(stamp))
+fn parse_token(user: &UserId, token: &str) -> Option<Stamps> {
+    let (mark, stamps) = token.strip_prefix("2.")?.split_once('.')?;
+    let mark = u64::from_str_radix(mark, 16).ok()?;
+    (mark == user_mark(user)).then(|| stamps.parse().ok())?
 }
 
 /// FNV-1a: the same on every node and after every restart.
@@ -255,17 +252,22 @@ fn user_mark(user: &UserId) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use im_core::model::Stamp;
+
     use super::*;
 
     #[test]
     fn a_token_is_one_users() {
         let (a, b) = (UserId::new("a").unwrap(), UserId::new("b").unwrap());
-        let token = make_token(&a, Stamp(u64::MAX));
-        assert_eq!(parse_token(&a, &token), Some(Stamp(u64::MAX)));
+        // As many databases as there may be, each after 2^51 changes.
+        let stamps: Stamps = std::iter::repeat_n(Stamp(1 << 51), 16).collect();
+        let token = make_token(&a, &stamps);
+        assert!(token.len() <= 256);
+        assert_eq!(parse_token(&a, &token), Some(stamps));
         assert_eq!(parse_token(&b, &token), None);
-        for bad in ["", "x", "MS4x", "1.1.1", "é"] {
+        let (_, tail) = token.split_once('.').unwrap();
+        for bad in ["", "x", "MS4x", "2.", "2.1.1", "é", &format!("1.{tail}")] {
             assert_eq!(parse_token(&a, bad), None);
         }
-        assert!(token.len() <= 256);
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use im_core::model::{Conversation, Member, Seq, Stamp, UserId};
+use im_core::model::{Conversation, Member, Seq, Stamp, Stamps, UserId};
 use im_core::port::{
     Changed, ChangedConversation, Departed, MembershipLine, MembershipPage, PortError,
 };
@@ -55,7 +55,7 @@ impl<D: Dialect> Shared<D> {
         }
         Ok(MembershipPage {
             lines: lines.into_iter().map(|(_, line)| line).collect(),
-            stamp: if more { last } else { newest },
+            stamps: Stamps::one(if more { last } else { newest }),
             more,
         })
     }
@@ -65,7 +65,7 @@ impl<D: Dialect> Shared<D> {
         let mut changed = Changed {
             convs: Vec::new(),
             left: Vec::new(),
-            stamp: newest,
+            stamps: Stamps::one(newest),
             more: false,
         };
         if limit == 0 || since >= newest {
@@ -79,14 +79,16 @@ impl<D: Dialect> Shared<D> {
         let mut rows = self.fetch(statement).await?;
         changed.more = rows.len() > limit;
         rows.truncate(limit);
+        let mut last = newest;
         for mut row in rows {
             let (conv, head) = (row.conv()?, row.seq()?);
             changed.convs.push(ChangedConversation { conv, head });
             if changed.more {
-                changed.stamp = row.stamp()?;
+                last = row.stamp()?;
             }
         }
-        changed.left = self.left(since, changed.stamp).await?;
+        changed.stamps = Stamps::one(last);
+        changed.left = self.left(since, last).await?;
         Ok(changed)
     }
 

@@ -27,7 +27,7 @@ mod work;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use im_core::model::{ConversationId, Entry, Member, NodeId, Stamp, Timestamp, UserId};
+use im_core::model::{ConversationId, Entry, Member, NodeId, Stamps, Timestamp, UserId};
 use im_core::port::{
     Changed, Commit, Committed, LogQuery, MembershipPage, PortError, RecordKey, Rejected, Store,
     View,
@@ -130,16 +130,17 @@ impl<D: Dialect> Store for ServerStore<D> {
     async fn memberships(
         &self,
         user: &UserId,
-        since: Stamp,
+        since: &Stamps,
         limit: usize,
         detail: bool,
     ) -> Result<MembershipPage, PortError> {
-        let list = self.shared.memberships(user, since, limit, detail);
+        let list = self.shared.memberships(user, since.of(0), limit, detail);
         self.shared.within(list).await
     }
 
-    async fn changed(&self, since: Stamp, limit: usize) -> Result<Changed, PortError> {
-        self.shared.within(self.shared.changed(since, limit)).await
+    async fn changed(&self, since: &Stamps, limit: usize) -> Result<Changed, PortError> {
+        let changed = self.shared.changed(since.of(0), limit);
+        self.shared.within(changed).await
     }
 
     async fn record(&self, key: &RecordKey, now: Timestamp) -> Result<Option<String>, PortError> {

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
-use im_core::model::{ConversationId, Entry, Member, NodeId, Seq, Stamp, Timestamp, UserId};
+use im_core::model::{ConversationId, Entry, Member, NodeId, Seq, Stamps, Timestamp, UserId};
 use im_core::port::{
     Changed, Commit, Committed, LogQuery, MembershipPage, PortError, RecordKey, Rejected, Store,
     View,
@@ -132,15 +132,16 @@ impl Store for SqliteStore {
     async fn memberships(
         &self,
         user: &UserId,
-        since: Stamp,
+        since: &Stamps,
         limit: usize,
         detail: bool,
     ) -> Result<MembershipPage, PortError> {
+        let since = since.of(0);
         self.shared.memberships(user, since, limit, detail).await
     }
 
-    async fn changed(&self, since: Stamp, limit: usize) -> Result<Changed, PortError> {
-        self.shared.changed(since, limit).await
+    async fn changed(&self, since: &Stamps, limit: usize) -> Result<Changed, PortError> {
+        self.shared.changed(since.of(0), limit).await
     }
 
     async fn record(&self, key: &RecordKey, now: Timestamp) -> Result<Option<String>, PortError> {

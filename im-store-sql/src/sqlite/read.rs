@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use im_core::model::{
-    Conversation, ConversationId, Entry, Family, Member, Seq, Stamp, Timestamp, UserId,
+    Conversation, ConversationId, Entry, Family, Member, Seq, Stamp, Stamps, Timestamp, UserId,
 };
 use im_core::port::{
     Changed, ChangedConversation, Departed, LogQuery, MembershipLine, MembershipPage, PortError,
@@ -155,7 +155,7 @@ impl Shared {
         }
         Ok(MembershipPage {
             lines,
-            stamp: if more { last } else { newest },
+            stamps: Stamps::one(if more { last } else { newest }),
             more,
         })
     }
@@ -315,7 +315,7 @@ impl Shared {
             return Ok(Changed {
                 convs: Vec::new(),
                 left: Vec::new(),
-                stamp: newest,
+                stamps: Stamps::one(newest),
                 more: false,
             });
         }
@@ -337,7 +337,7 @@ impl Shared {
         Ok(Changed {
             convs,
             left: self.left_rows(since, stamp).await?,
-            stamp,
+            stamps: Stamps::one(stamp),
             more,
         })
     }

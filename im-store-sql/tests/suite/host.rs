@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use im_core::model::{ConversationId, Entry, Member, NodeId, Stamp, Timestamp, UserId};
+use im_core::model::{ConversationId, Entry, Member, NodeId, Stamps, Timestamp, UserId};
 use im_core::port::{
     Changed, Commit, Committed, LogQuery, MembershipPage, PortError, RecordKey, Rejected, Store,
     View, Write,
@@ -115,14 +115,14 @@ impl<H: Host> Store for HostStore<H> {
     async fn memberships(
         &self,
         user: &UserId,
-        since: Stamp,
+        since: &Stamps,
         limit: usize,
         detail: bool,
     ) -> Result<MembershipPage, PortError> {
         self.store.memberships(user, since, limit, detail).await
     }
 
-    async fn changed(&self, since: Stamp, limit: usize) -> Result<Changed, PortError> {
+    async fn changed(&self, since: &Stamps, limit: usize) -> Result<Changed, PortError> {
         self.store.changed(since, limit).await
     }
 

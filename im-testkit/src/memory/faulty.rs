@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use im_core::model::{ConversationId, Entry, Member, NodeId, Stamp, Timestamp, UserId};
+use im_core::model::{ConversationId, Entry, Member, NodeId, Stamps, Timestamp, UserId};
 use im_core::port::{
     Changed, Commit, Committed, LogQuery, MembershipPage, PortError, PortErrorKind, RecordKey,
     Rejected, Store, View,
@@ -107,7 +107,7 @@ impl Store for FaultyStore {
     async fn memberships(
         &self,
         user: &UserId,
-        since: Stamp,
+        since: &Stamps,
         limit: usize,
         detail: bool,
     ) -> Result<MembershipPage, PortError> {
@@ -115,7 +115,7 @@ impl Store for FaultyStore {
         self.read(call).await
     }
 
-    async fn changed(&self, since: Stamp, limit: usize) -> Result<Changed, PortError> {
+    async fn changed(&self, since: &Stamps, limit: usize) -> Result<Changed, PortError> {
         self.read(self.inner.changed(since, limit)).await
     }
 

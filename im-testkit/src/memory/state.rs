@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use im_core::model::{
-    CmId, Conversation, ConversationId, Entry, Family, Member, Seq, Stamp, Timestamp, UserId,
+    CmId, Conversation, ConversationId, Entry, Family, Member, Seq, Stamp, Stamps, Timestamp,
+    UserId,
 };
 use im_core::port::{
     Changed, ChangedConversation, Departed, MembershipLine, MembershipPage, Record, RecordKey, View,
@@ -102,11 +103,11 @@ impl State {
                 .into_iter()
                 .map(|(_, log, row)| log.line(row, detail))
                 .collect(),
-            stamp: if more {
+            stamps: Stamps::one(if more {
                 last.unwrap_or(since)
             } else {
                 self.stamp
-            },
+            }),
             more,
         }
     }
@@ -116,7 +117,7 @@ impl State {
             return Changed {
                 convs: Vec::new(),
                 left: Vec::new(),
-                stamp: self.stamp,
+                stamps: Stamps::one(self.stamp),
                 more: false,
             };
         }
@@ -138,7 +139,7 @@ impl State {
         Changed {
             convs,
             left: self.left(since, stamp),
-            stamp,
+            stamps: Stamps::one(stamp),
             more,
         }
     }

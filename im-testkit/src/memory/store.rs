@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use im_core::model::{ConversationId, Entry, Member, NodeId, Stamp, Timestamp, UserId};
+use im_core::model::{ConversationId, Entry, Member, NodeId, Stamps, Timestamp, UserId};
 use im_core::port::{
     Changed, Clock, Commit, Committed, LogQuery, MembershipPage, PortError, RecordKey, Rejected,
     Store, View,
@@ -90,15 +90,16 @@ impl Store for MemoryStore {
     async fn memberships(
         &self,
         user: &UserId,
-        since: Stamp,
+        since: &Stamps,
         limit: usize,
         detail: bool,
     ) -> Result<MembershipPage, PortError> {
-        Ok(self.state.lock().memberships(user, since, limit, detail))
+        let state = self.state.lock();
+        Ok(state.memberships(user, since.of(0), limit, detail))
     }
 
-    async fn changed(&self, since: Stamp, limit: usize) -> Result<Changed, PortError> {
-        Ok(self.state.lock().changed(since, limit))
+    async fn changed(&self, since: &Stamps, limit: usize) -> Result<Changed, PortError> {
+        Ok(self.state.lock().changed(since.of(0), limit))
     }
 
     async fn record(&self, key: &RecordKey, now: Timestamp) -> Result<Option<String>, PortError> {

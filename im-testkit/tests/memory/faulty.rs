@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use im_core::model::{
     Body, ConversationId, ConversationKind, Mentions, MessageId, NewEntry, NodeId, Role, Seq,
-    Stamp, Timestamp, UserId,
+    Stamps, Timestamp, UserId,
 };
 use im_core::port::{
     Commit, LogQuery, NewConversation, PortErrorKind, RecordKey, Rejected, Store, Write,
@@ -93,8 +93,11 @@ async fn reads(store: &FaultyStore) -> Vec<Option<PortErrorKind>> {
         store.view(&conv(), &[]).await.err(),
         store.members(&conv(), None, 1).await.err(),
         store.log(&conv(), query).await.err(),
-        store.memberships(&user(), Stamp(0), 1, true).await.err(),
-        store.changed(Stamp(0), 1).await.err(),
+        store
+            .memberships(&user(), &Stamps::START, 1, true)
+            .await
+            .err(),
+        store.changed(&Stamps::START, 1).await.err(),
         store.record(&key, Timestamp(0)).await.err(),
     ];
     failures.map(|it| it.map(|error| error.kind())).into()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use im_core::model::{ConversationId, Entry, Kind, Seq, Stamp, Timestamp, UserId, Value};
+use im_core::model::{ConversationId, Entry, Kind, Seq, Stamps, Timestamp, UserId, Value};
 use im_core::port::{LogQuery, MembershipLine, Store as _};
 use im_core::rule::{MemberEvent, MemberEventOp};
 
@@ -17,7 +17,7 @@ const ALL: usize = 1_000_000;
 #[derive(Debug)]
 pub(crate) struct Truth {
     memory: Arc<MemoryStore>,
-    stamp: Stamp,
+    stamps: Stamps,
     logs: BTreeMap<ConversationId, Log>,
 }
 
@@ -35,7 +35,7 @@ impl Truth {
     pub(crate) const fn new(memory: Arc<MemoryStore>) -> Self {
         Self {
             memory,
-            stamp: Stamp(0),
+            stamps: Stamps::START,
             logs: BTreeMap::new(),
         }
     }
@@ -60,19 +60,22 @@ impl Truth {
 
     /// A user's conversations as the store lists them, those left too.
     pub(crate) fn lines_of(&self, user: &UserId) -> Vec<MembershipLine> {
-        let page = self.memory.memberships(user, Stamp(0), ALL, false);
-        let page = page.now_or_never().and_then(Result::ok);
+        let page = self
+            .memory
+            .memberships(user, &Stamps::START, ALL, false)
+            .now_or_never()
+            .and_then(Result::ok);
         page.map_or_else(Vec::new, |page| page.lines)
     }
 
     /// Reads what is new in the store, to be [pushed](Self::push) one by one.
     pub(crate) fn news(&mut self) -> Vec<Arc<Entry>> {
         let mut news = Vec::new();
-        let changed = self.memory.changed(self.stamp, ALL).now_or_never();
+        let changed = self.memory.changed(&self.stamps, ALL).now_or_never();
         let Some(Ok(changed)) = changed else {
             return news;
         };
-        self.stamp = changed.stamp;
+        self.stamps = changed.stamps;
         for changed in changed.convs {
             let conv = changed.conv;
             let query = LogQuery::After {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
-use im_core::model::{ConversationId, Entry, Member, NodeId, Stamp, Timestamp, UserId};
+use im_core::model::{ConversationId, Entry, Member, NodeId, Stamps, Timestamp, UserId};
 use im_core::port::{
     Changed, Commit, Committed, LogQuery, MembershipPage, PortError, PortErrorKind, RecordKey,
     Rejected, Store, View,
@@ -340,7 +340,7 @@ impl Store for SimStoreNode {
     async fn memberships(
         &self,
         user: &UserId,
-        since: Stamp,
+        since: &Stamps,
         limit: usize,
         detail: bool,
     ) -> Result<MembershipPage, PortError> {
@@ -348,7 +348,7 @@ impl Store for SimStoreNode {
         self.shared.read(read).await?
     }
 
-    async fn changed(&self, since: Stamp, limit: usize) -> Result<Changed, PortError> {
+    async fn changed(&self, since: &Stamps, limit: usize) -> Result<Changed, PortError> {
         let read = |memory: &MemoryStore| at_once(memory.changed(since, limit));
         self.shared.read(read).await?
     }

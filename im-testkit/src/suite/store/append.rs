@@ -1,7 +1,7 @@
 //! Entries: their places, and that what was written is what is read.
 
 use im_core::model::{Body, CmId, ConversationId, Kind, Mentions, MessageId, NewEntry};
-use im_core::model::{Seq, Stamp, Timestamp, UserId, Value};
+use im_core::model::{Seq, Stamps, Timestamp, UserId, Value};
 use im_core::port::{MemberOp, Rejected};
 
 use super::kit::*;
@@ -145,7 +145,7 @@ pub async fn a_refused_commit_has_written_nothing(store: Shared) {
     let (key, free) = (answer("al", "k"), answer("al", "free"));
     Change::to("g").record(&key, "1", NEVER).done(&store).await;
     let before = conversation(&store, "g").await;
-    let since = list(&store, "al", Stamp(0)).await.stamp;
+    let since = list(&store, "al", &Stamps::START).await.stamps;
     let commit = Change::to("g")
         .say("al", "second")
         .title("other")
@@ -161,7 +161,7 @@ pub async fn a_refused_commit_has_written_nothing(store: Shared) {
     assert_eq!(member(&store, "g", "al").await.read, Seq(0));
     assert_eq!(recorded(&store, &free, AT).await, None);
     assert_eq!(recorded(&store, &block("al", "bo"), AT).await, None);
-    assert!(list(&store, "al", since).await.lines.is_empty());
+    assert!(list(&store, "al", &since).await.lines.is_empty());
 }
 
 /// A write to a conversation that does not exist is refused and makes nothing.

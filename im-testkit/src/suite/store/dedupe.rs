@@ -1,6 +1,6 @@
 //! `cm_id`: a retry is harmless.
 
-use im_core::model::{Seq, Stamp};
+use im_core::model::{Seq, Stamps};
 use im_core::port::{Appended, LogQuery, MemberOp, Rejected};
 
 use super::kit::*;
@@ -29,7 +29,7 @@ pub async fn a_duplicate_writes_nothing_else(store: Shared) {
     let send = || Change::to("g").append(sent("al", "m", "hi"));
     send().done(&store).await;
     let before = conversation(&store, "g").await;
-    let since = list(&store, "al", Stamp(0)).await.stamp;
+    let since = list(&store, "al", &Stamps::START).await.stamps;
     let key = answer("al", "k");
     let commit = send()
         .title("other")
@@ -45,7 +45,7 @@ pub async fn a_duplicate_writes_nothing_else(store: Shared) {
     assert_eq!(member(&store, "g", "al").await.read, Seq(0));
     assert_eq!(recorded(&store, &key, AT).await, None);
     assert_eq!(recorded(&store, &block("al", "bo"), AT).await, None);
-    assert!(list(&store, "al", since).await.lines.is_empty());
+    assert!(list(&store, "al", &since).await.lines.is_empty());
 }
 
 /// Another message under the same `cm_id` is refused, and the first stays.

@@ -1,11 +1,12 @@
 //! Short words for the cases.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use im_core::model::{
     Body, CmId, Conversation, ConversationId, ConversationKind, Draft, Entry, Member, Mentions,
-    MessageId, NewEntry, Role, Seq, Stamp, Target, Timestamp, UserId,
+    MessageId, NewEntry, Role, Seq, Stamps, Target, Timestamp, UserId,
 };
 use im_core::port::{
     Appended, Commit, Committed, CursorMove, FirstSeq, LogQuery, MemberChange, MemberOp,
@@ -19,6 +20,8 @@ pub(super) type Shared = Arc<dyn Store>;
 pub(super) const ALL: usize = 100_000;
 /// More bytes than any log of the suite holds.
 pub(super) const BYTES: usize = 100 << 20;
+/// More databases than a store under test has.
+const DATABASES_MAX: usize = 64;
 /// A time in 2026.
 pub(super) const AT: Timestamp = Timestamp(1_790_000_000_000);
 /// A time that no run sees.
@@ -313,8 +316,8 @@ pub(super) fn seqs(entries: &[Entry]) -> Vec<u64> {
     entries.iter().map(|entry| entry.seq.0).collect()
 }
 
-/// Everything that changed for a user after a stamp, with details.
-pub(super) async fn list(store: &Shared, who: &str, since: Stamp) -> MembershipPage {
+/// Everything that changed for a user after some stamps, with details.
+pub(super) async fn list(store: &Shared, who: &str, since: &Stamps) -> MembershipPage {
     let page = store.memberships(&user(who), since, ALL, true).await;
     let page = page.expect("a page");
     assert!(!page.more, "a limit of {ALL} is enough");
@@ -323,7 +326,7 @@ pub(super) async fn list(store: &Shared, who: &str, since: Stamp) -> MembershipP
 
 /// The line of one conversation in a user's whole list.
 pub(super) async fn line(store: &Shared, who: &str, id: &str) -> MembershipLine {
-    let page = list(store, who, Stamp(0)).await;
+    let page = list(store, who, &Stamps::START).await;
     let mut lines = page.lines.into_iter();
     let found = lines.find(|it| it.conversation.id == conv(id));
     assert!(
@@ -338,9 +341,44 @@ pub(super) fn ids(page: &MembershipPage) -> Vec<&str> {
     lines.map(|line| line.conversation.id.as_str()).collect()
 }
 
-/// The stamp of now.
-pub(super) async fn now(store: &Shared) -> Stamp {
-    store.changed(Stamp(0), 0).await.expect("a stamp").stamp
+/// In which database of a store each conversation is, by the stamp that its making moved.
+pub(super) struct Homes(BTreeMap<String, usize>);
+
+impl Homes {
+    /// Makes groups.
+    pub(super) async fn make(store: &Shared, ids: &[&str], members: &[&str]) -> Self {
+        let mut homes = BTreeMap::new();
+        for id in ids {
+            let before = now(store).await;
+            group(store, id, members).await;
+            let after = now(store).await;
+            let moved = (0..DATABASES_MAX).filter(|at| after.of(*at) > before.of(*at));
+            let moved: Vec<_> = moved.collect();
+            assert_eq!(moved.len(), 1, "a commit writes to one database");
+            homes.insert((*id).to_owned(), moved[0]);
+        }
+        Self(homes)
+    }
+
+    /// The conversations by their databases; what one gave stays in its order.
+    pub(super) fn sort<'a>(&self, mut ids: Vec<&'a str>) -> Vec<&'a str> {
+        ids.sort_by_key(|id| self.0[*id]);
+        ids
+    }
+
+    pub(super) fn sort_lines(&self, mut lines: Vec<MembershipLine>) -> Vec<MembershipLine> {
+        lines.sort_by_key(|line| self.0[line.conversation.id.as_str()]);
+        lines
+    }
+}
+
+/// The stamps of now.
+pub(super) async fn now(store: &Shared) -> Stamps {
+    store
+        .changed(&Stamps::START, 0)
+        .await
+        .expect("stamps")
+        .stamps
 }
 
 pub(super) fn answer(who: &str, key: &str) -> RecordKey {

@@ -1,17 +1,17 @@
 //! What changed, over all users; and stamps from elsewhere.
 
-use im_core::model::Stamp;
+use im_core::model::{Stamp, Stamps};
 use im_core::port::FirstSeq;
 
 use super::kit::*;
 
-async fn changed(store: &Shared, since: Stamp) -> (Vec<(String, u64)>, Stamp) {
+async fn changed(store: &Shared, since: &Stamps) -> (Vec<(String, u64)>, Stamps) {
     let page = store.changed(since, ALL).await.unwrap();
     assert!(!page.more);
     let convs = page.convs.iter();
     let mut found: Vec<_> = convs.map(|it| (it.conv.to_string(), it.head.0)).collect();
     found.sort_unstable();
-    (found, page.stamp)
+    (found, page.stamps)
 }
 
 /// The sweep sees each conversation whose log, members or rules changed, once, with its head; a
@@ -21,20 +21,20 @@ pub async fn the_sweep_sees_what_changed_once(store: Shared) {
         group(&store, id, &["al", "bo"]).await;
     }
     let since = now(&store).await;
-    assert!(changed(&store, since).await.0.is_empty());
+    assert!(changed(&store, &since).await.0.is_empty());
     say(&store, "b", "al", "1").await;
     say(&store, "a", "al", "1").await;
     say(&store, "b", "al", "2").await;
     Change::to("a").read("bo", 1).done(&store).await;
-    let (found, since) = changed(&store, since).await;
+    let (found, since) = changed(&store, &since).await;
     assert_eq!(found, [("a".to_owned(), 1), ("b".to_owned(), 2)]);
-    assert!(changed(&store, since).await.0.is_empty());
+    assert!(changed(&store, &since).await.0.is_empty());
     remove(&store, "c", "bo").await;
-    let (found, since) = changed(&store, since).await;
+    let (found, since) = changed(&store, &since).await;
     assert_eq!(found, [("c".to_owned(), 1)]);
     Change::to("b").title("t").tell("x").done(&store).await;
     Change::to("b").read("al", 3).done(&store).await;
-    assert_eq!(changed(&store, since).await.0, [("b".to_owned(), 3)]);
+    assert_eq!(changed(&store, &since).await.0, [("b".to_owned(), 3)]);
 }
 
 /// The sweep also sees who left since, once, page by page, and nobody who came back.
@@ -51,12 +51,12 @@ pub async fn the_sweep_sees_who_left(store: Shared) {
     say(&store, "a", "al", "x").await;
     let expected = [("a", "bo", bo), ("a", "cy", cy), ("c", "cy", last)];
     for limit in [1, 2, 99] {
-        let (mut since, mut found) = (since, Vec::new());
+        let (mut since, mut found) = (since.clone(), Vec::new());
         for _ in 0..=expected.len() {
-            let page = store.changed(since, limit).await.unwrap();
+            let page = store.changed(&since, limit).await.unwrap();
             let left = page.left.into_iter();
             found.extend(left.map(|it| (it.conv.to_string(), it.user.to_string(), it.seq)));
-            since = page.stamp;
+            since = page.stamps;
             if !page.more {
                 break;
             }
@@ -64,7 +64,7 @@ pub async fn the_sweep_sees_who_left(store: Shared) {
         found.sort_unstable();
         let expected = expected.map(|(conv, user, at)| (conv.to_owned(), user.to_owned(), at));
         assert_eq!(found, expected, "limit {limit}");
-        assert!(store.changed(since, ALL).await.unwrap().left.is_empty());
+        assert!(store.changed(&since, ALL).await.unwrap().left.is_empty());
     }
 }
 
@@ -73,11 +73,11 @@ pub async fn the_stamp_of_now_covers_what_was_before(store: Shared) {
     let empty = now(&store).await;
     group(&store, "g", &["al"]).await;
     say(&store, "g", "al", "x").await;
-    let page = store.changed(empty, 0).await.unwrap();
+    let page = store.changed(&empty, 0).await.unwrap();
     assert!(page.convs.is_empty());
-    assert!(page.stamp > empty);
-    assert!(changed(&store, page.stamp).await.0.is_empty());
-    assert_eq!(changed(&store, empty).await.0.len(), 1);
+    assert!(page.stamps.is_ahead_of(&empty));
+    assert!(changed(&store, &page.stamps).await.0.is_empty());
+    assert_eq!(changed(&store, &empty).await.0.len(), 1);
 }
 
 /// Pages of the sweep join without a seam.
@@ -90,32 +90,35 @@ pub async fn pages_of_the_sweep_join_without_a_seam(store: Shared) {
     }
     for limit in [1, 4, 24, 25, 99] {
         let mut found = Vec::new();
-        let mut since = empty;
+        let mut since = empty.clone();
         for _ in 0..=25 {
-            let page = store.changed(since, limit).await.unwrap();
+            let page = store.changed(&since, limit).await.unwrap();
             assert!(page.convs.len() <= limit);
-            assert!(!page.more || page.stamp > since, "a page that goes nowhere");
+            assert!(
+                !page.more || page.stamps.is_ahead_of(&since),
+                "a page that goes nowhere"
+            );
             found.extend(page.convs.into_iter().map(|it| it.conv.to_string()));
-            since = page.stamp;
+            since = page.stamps;
             if !page.more {
                 break;
             }
         }
         found.sort_unstable();
         assert_eq!(found, expected, "limit {limit}");
-        assert!(changed(&store, since).await.0.is_empty());
+        assert!(changed(&store, &since).await.0.is_empty());
     }
 }
 
-/// A stamp ahead of the store shows by the smaller one that comes back.
+/// Stamps ahead of the store show by those that come back.
 pub async fn a_stamp_that_was_never_given_shows(store: Shared) {
     group(&store, "g", &["al"]).await;
-    let ahead = Stamp(now(&store).await.0 + 1_000_000);
+    let ahead = Stamps::one(Stamp(now(&store).await.of(0).0 + 1_000_000));
     let page = store
-        .memberships(&user("al"), ahead, 9, true)
+        .memberships(&user("al"), &ahead, 9, true)
         .await
         .unwrap();
-    assert!(page.lines.is_empty() && !page.more && page.stamp < ahead);
-    let page = store.changed(ahead, 9).await.unwrap();
-    assert!(page.convs.is_empty() && !page.more && page.stamp < ahead);
+    assert!(page.lines.is_empty() && !page.more && ahead.is_ahead_of(&page.stamps));
+    let page = store.changed(&ahead, 9).await.unwrap();
+    assert!(page.convs.is_empty() && !page.more && ahead.is_ahead_of(&page.stamps));
 }

@@ -14,10 +14,9 @@
 //! says so. All keys of a cluster begin with `{PREFIX}`: one slot, so that each change is one
 //! script.
 
-mod connect;
 mod link;
 mod registry;
-mod task;
 
-pub use self::connect::ConnectError;
+pub use im_link::ConnectError;
+
 pub use self::registry::{Options, RedisRegistry};

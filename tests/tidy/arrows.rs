@@ -82,11 +82,11 @@ fn ours_allowed(name: &str) -> Option<&'static [&'static str]> {
     ];
     Some(match name {
         "im-core" => &[],
-        "im-node" | "im-client" => &["im-core"],
+        "im-node" | "im-client" | "im-link" => &["im-core"],
         "im-testkit" => &["im-core", "im-node"],
         "imkit" | "im-server" => facade,
         _ if name.starts_with("im-transport-") => &["im-core", "im-node"],
-        _ if is_adapter(name) => &["im-core"],
+        _ if is_adapter(name) => &["im-core", "im-link"],
         _ => return None,
     })
 }
@@ -345,6 +345,7 @@ fn an_arrow_the_wrong_way_is_caught() {
         ("im-node", "im-store-sql"),
         ("im-store-sql", "im-node"),
         ("im-bus-redis", "im-store-redis"),
+        ("im-link", "im-node"),
         ("im-transport-ws", "im-store-sql"),
         ("im-client", "im-node"),
         ("im-testkit", "im-store-sql"),

@@ -7,8 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
-mod faults;
-mod start;
+mod odd;
 mod tls;
 
 use std::sync::Arc;
@@ -18,17 +17,44 @@ use std::time::{Duration, SystemTime};
 use im_bus_redis::{Options, RedisBus};
 use im_core::model::NodeId;
 use im_core::port::{Bus, Incoming, Subscription};
+use im_testkit::suite::bus::{Reach, outlives_faults};
 use tokio::time::timeout;
 
 /// Longer than anything should take.
 const LONG: Duration = Duration::from_secs(30);
 
-im_testkit::bus_suite!(two());
+mod bus {
+    im_testkit::bus_suite!(crate::two());
+}
+mod way {
+    im_testkit::bus_way_suite!(crate::reach());
+}
+mod start {
+    im_testkit::bus_start_suite!(async { ((), crate::reach_by("redis://127.0.0.1:1".to_owned())) });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "kills the server: scripts/faults"]
+async fn faults() {
+    let reach = reach_by(url().unwrap());
+    outlives_faults("redis", reach, Duration::from_secs(5)).await;
+}
 
 async fn two() -> Option<((), [Arc<dyn Bus>; 2])> {
-    let (url, options) = (url()?, options());
-    let one = connect(&url, &options).await;
-    Some(((), [Arc::new(one), Arc::new(connect(&url, &options).await)]))
+    let ((), reach) = reach().await?;
+    Some(((), [reach.direct().await, reach.direct().await]))
+}
+
+async fn reach() -> Option<((), Reach)> {
+    Some(((), reach_by(url()?)))
+}
+
+fn reach_by(url: String) -> Reach {
+    let options = options();
+    Reach::new(url, move |url| {
+        let options = options.clone();
+        async move { Ok(Arc::new(RedisBus::connect(&url, options).await?) as _) }
+    })
 }
 
 fn url() -> Option<String> {
@@ -44,11 +70,6 @@ fn options() -> Options {
         prefix: format!("test-{process}-{now}-{count}"),
         ..Options::default()
     }
-}
-
-async fn connect(url: &str, options: &Options) -> RedisBus {
-    let bus = RedisBus::connect(url, options.clone()).await;
-    bus.expect("the server is up")
 }
 
 fn node(id: &str) -> NodeId {

@@ -9,16 +9,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use im_core::model::{ConnectionId, DeviceId, NodeId, UserId};
 use im_core::port::{Lease, PortError, PortErrorKind, Registry, Route};
+use im_link::redis::Server;
+use im_link::{ConnectError, check_prefix};
 use redis::ScriptInvocation;
 use tokio::time::Instant;
 
 use self::cache::Cache;
 use self::scripts::Scripts;
-use crate::connect::{ConnectError, Server};
 use crate::link::Redis;
 
-/// The longest prefix.
-const PREFIX_CHARS_MAX: usize = 64;
 /// A shorter lease would end between two renewals of a busy node.
 const LEASE_MIN: Duration = Duration::from_millis(500);
 /// A longer one would keep a dead node's name and routes for too long.
@@ -76,12 +75,9 @@ impl RedisRegistry {
     /// that takes the credentials. No error shows these.
     pub async fn connect(url: &str, options: Options) -> Result<Self, ConnectError> {
         let prefix = &options.prefix;
-        let is_known = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-        if !(1..=PREFIX_CHARS_MAX).contains(&prefix.len()) || !prefix.chars().all(is_known) {
-            return Err(ConnectError::Prefix);
-        }
+        check_prefix(prefix)?;
         if !(LEASE_MIN..=LEASE_MAX).contains(&options.lease) {
-            return Err(ConnectError::Lease);
+            return Err(ConnectError::Option("a lease lasts from 500 ms to an hour"));
         }
         Ok(Self {
             redis: Redis::start(Server::parse(url, options.ca_pem.as_deref())?).await?,

@@ -25,10 +25,10 @@ async fn nobody_there_is_said() {
     let place = listener.local_addr().unwrap().to_string();
     drop(listener);
     let error = refused(&format!("redis://u:hunter2@{place}")).await;
-    let ConnectError::Unreachable { addr, reason } = error else {
+    let ConnectError::Unreachable { at, reason } = error else {
         panic!("{error:?}");
     };
-    assert_eq!(addr, place);
+    assert_eq!(at.addr, place);
     assert!(reason.contains("refused"), "{reason}");
 }
 
@@ -56,12 +56,10 @@ async fn another_protocol_is_said() {
         });
         let error = refused(&format!("redis://u:hunter2@{place}")).await;
         server.abort();
-        assert_eq!(
-            error,
-            ConnectError::Protocol {
-                addr: place.to_string()
-            }
-        );
+        let ConnectError::Protocol { at } = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(at.addr, place.to_string());
     }
 }
 
@@ -71,12 +69,10 @@ async fn wrong_credentials_are_said() {
     let place = url.rsplit('/').nth(1).unwrap();
     let place = place.rsplit('@').next().unwrap();
     let error = refused(&format!("redis://nobody:hunter2@{place}")).await;
-    assert_eq!(
-        error,
-        ConnectError::Credentials {
-            addr: place.to_owned()
-        }
-    );
+    let ConnectError::Credentials { at } = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(at.addr, place);
 }
 
 #[tokio::test]
@@ -86,13 +82,14 @@ async fn options_that_can_not_be_are_refused() {
         lease: Duration::from_millis(lease),
         ..options()
     };
-    for (options, why) in [
-        (with("", 1000), ConnectError::Prefix),
-        (with("a}b", 1000), ConnectError::Prefix),
-        (with("a", 0), ConnectError::Lease),
-        (with("a", 4_000_000), ConnectError::Lease),
+    for options in [
+        with("", 1000),
+        with("a}b", 1000),
+        with("a", 0),
+        with("a", 4_000_000),
     ] {
         let refused = RedisRegistry::connect("redis://127.0.0.1:1", options).await;
-        assert_eq!(refused.expect_err("refused"), why);
+        let error = refused.expect_err("refused");
+        assert!(matches!(error, ConnectError::Option(_)), "{error:?}");
     }
 }

@@ -36,6 +36,10 @@ pub mod hooks;
 pub mod registry;
 pub mod store;
 
+// By the names that the macros know.
+#[doc(hidden)]
+pub use self::bus::{start as bus_start, way as bus_way};
+
 /// How long one case may take; real servers on a busy machine are slow, a hang is not a result.
 const CASE_TIME_MAX: Duration = Duration::from_secs(120);
 

@@ -1,14 +1,15 @@
-//! What goes over a channel: a mark, a version, a kind, then the payload.
+//! What goes over a bus: a mark, a version, a kind, then the payload.
 
 use bytes::Bytes;
 
-use crate::PAYLOAD_BYTES_MAX;
+use super::PAYLOAD_BYTES_MAX;
 
 const MARK: u8 = 0xB5;
 const VERSION: u8 = 1;
 const MESSAGE: u8 = 0;
 const MISSED: u8 = 1;
-const HEAD_BYTES: usize = 3;
+/// What stands before each payload.
+pub(crate) const HEAD_BYTES: usize = 3;
 
 /// What was heard.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,23 +38,23 @@ impl Poison {
     }
 }
 
-pub(crate) fn message(payload: &[u8]) -> Vec<u8> {
+pub(crate) fn message(payload: &[u8]) -> Bytes {
     let mut frame = Vec::with_capacity(HEAD_BYTES + payload.len());
     frame.extend([MARK, VERSION, MESSAGE]);
     frame.extend_from_slice(payload);
-    frame
+    frame.into()
 }
 
-pub(crate) const fn missed() -> [u8; HEAD_BYTES] {
-    [MARK, VERSION, MISSED]
+pub(crate) const fn missed() -> Bytes {
+    Bytes::from_static(&[MARK, VERSION, MISSED])
 }
 
-pub(crate) fn read(frame: Vec<u8>) -> Result<Heard, Poison> {
+pub(crate) fn read(frame: &Bytes) -> Result<Heard, Poison> {
     if frame.len() > HEAD_BYTES + PAYLOAD_BYTES_MAX {
         return Err(Poison::Oversized);
     }
-    match *frame.as_slice() {
-        [MARK, VERSION, MESSAGE, ..] => Ok(Heard::Message(Bytes::from(frame).slice(HEAD_BYTES..))),
+    match **frame {
+        [MARK, VERSION, MESSAGE, ..] => Ok(Heard::Message(frame.slice(HEAD_BYTES..))),
         [MARK, VERSION, MISSED] => Ok(Heard::Missed),
         [MARK, version, ..] if version != VERSION => Err(Poison::Version),
         _ => Err(Poison::Garbage),
@@ -69,9 +70,9 @@ mod tests {
         let largest = vec![7; PAYLOAD_BYTES_MAX];
         for payload in [&b""[..], b"x", &largest] {
             let expected = Heard::Message(Bytes::copy_from_slice(payload));
-            assert_eq!(read(message(payload)), Ok(expected));
+            assert_eq!(read(&message(payload)), Ok(expected));
         }
-        assert_eq!(read(missed().to_vec()), Ok(Heard::Missed));
+        assert_eq!(read(&missed()), Ok(Heard::Missed));
         let too_long = message(&vec![7; PAYLOAD_BYTES_MAX + 1]);
         for (frame, why) in [
             (&b""[..], Poison::Garbage),
@@ -83,7 +84,7 @@ mod tests {
             (&[MARK, 2, MESSAGE, 1], Poison::Version),
             (&too_long, Poison::Oversized),
         ] {
-            assert_eq!(read(frame.to_vec()), Err(why));
+            assert_eq!(read(&Bytes::copy_from_slice(frame)), Err(why));
         }
     }
 }

@@ -1,4 +1,12 @@
-//! What every bus must do while nothing is wrong with it: [`bus_suite!`](crate::bus_suite).
+//! What every bus must do: while nothing is wrong with it, [`bus_suite!`](crate::bus_suite); when
+//! the way to its broker is not well, [`bus_way_suite!`](crate::bus_way_suite); at the start,
+//! [`bus_start_suite!`](crate::bus_start_suite); and when the broker itself is killed or paused,
+//! [`outlives_faults`].
+
+mod fault;
+mod reach;
+pub mod start;
+pub mod way;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,6 +16,9 @@ use bytes::Bytes;
 use im_core::model::NodeId;
 use im_core::port::{Bus, Incoming, PortErrorKind, Subscription, To};
 use tokio::time::{Instant, timeout};
+
+pub use self::fault::outlives_faults;
+pub use self::reach::{Connected, Reach};
 
 /// Two nodes' connections to the same bus; the same one twice where there is but one.
 pub type Buses = [Arc<dyn Bus>; 2];
@@ -287,7 +298,7 @@ macro_rules! bus_suite {
 mod tests {
     #[test]
     fn the_macro_names_every_case() {
-        let source = include_str!("bus.rs");
+        let source = include_str!("mod.rs");
         let unnamed = crate::suite::unnamed_cases(source, &[source]);
         assert!(unnamed.is_empty(), "{unnamed:?}");
     }

@@ -125,6 +125,22 @@ pub fn check_prefix(prefix: &str) -> Result<(), ConnectError> {
     ))
 }
 
+/// A name with nothing in it but `A-Z a-z 0-9 _ -` and, for each other byte, `%` and its two
+/// digits: no two names become one, and none is a pattern.
+#[must_use]
+pub fn escaped(name: &str) -> String {
+    let mut escaped = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        let c = char::from(byte);
+        if c.is_ascii_alphanumeric() || "_-".contains(c) {
+            escaped.push(c);
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
 /// Whether a text may be one of certificates.
 ///
 /// # Errors
@@ -146,5 +162,11 @@ mod tests {
             assert!(check_prefix(prefix).is_err(), "{prefix:?}");
         }
         assert_eq!(check_prefix("im-1.a_B"), Ok(()));
+    }
+
+    #[test]
+    fn an_escaped_name_is_nobody_elses() {
+        assert_eq!(escaped("aZ_-9"), "aZ_-9");
+        assert_eq!(escaped("a.*>|% ä"), "a%2E%2A%3E%7C%25%20%C3%A4");
     }
 }

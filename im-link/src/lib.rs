@@ -15,7 +15,7 @@ mod task;
 mod tls;
 
 pub use self::address::{Address, Form};
-pub use self::connect::{ANSWER_WAIT, At, ConnectError, check_ca, check_prefix};
+pub use self::connect::{ANSWER_WAIT, At, ConnectError, check_ca, check_prefix, escaped};
 pub use self::kept::{Held, Keep, Kept, Link, PING_EVERY};
 pub use self::task::Task;
 #[cfg(feature = "tls")]

@@ -1,48 +1,41 @@
 //! What Redis itself may do to a bus.
 
-use im_bus_redis::{ConnectError, RedisBus};
-use im_core::port::{Bus, Incoming, To};
-use im_testkit::suite::bus::Reach;
+use im_bus_redis::{ConnectError, Options, RedisBus};
+use im_testkit::suite::bus::{poison_is_passed_over, the_servers_authority_is_asked_for};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
-use crate::{next, node, options, reach_by, url};
+use crate::reach;
 
 async fn refused(url: &str) -> ConnectError {
-    let error = RedisBus::connect(url, options())
-        .await
-        .expect_err("refused");
+    let refused = RedisBus::connect(url, Options::default()).await;
+    let error = refused.expect_err("refused");
     assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
     error
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn poison_is_passed_over() {
-    let Some(url) = url() else { return };
-    let options = options();
-    let bus = RedisBus::connect(&url, options.clone()).await.unwrap();
-    let mut heard = bus.subscribe(&node("n")).await.unwrap();
-    let client = redis::Client::open(url).unwrap();
-    let mut raw = client.get_multiplexed_async_connection().await.unwrap();
-    let channels = ["all", "node:n"].map(|it| format!("{}:{it}", options.prefix));
-    let oversized = [&[0xB5, 1, 0][..], &vec![0; 2 << 20]].concat();
-    let poison = [
-        &b""[..],
-        b"garbage",
-        &[0xB5, 9, 0, 1],
-        &[0xB5, 1, 77, 1],
-        &oversized,
-    ];
-    for channel in &channels {
-        for frame in poison {
+async fn poison_is_passed() {
+    let Some(reach) = reach() else { return };
+    let client = redis::Client::open(reach.url()).unwrap();
+    let raw = client.get_multiplexed_async_connection().await.unwrap();
+    poison_is_passed_over(&reach, async |frame| {
+        let mut raw = raw.clone();
+        for name in ["all", "node:n"] {
             let mut publish = redis::cmd("PUBLISH");
-            publish.arg(channel).arg(frame);
-            let heard_by: u32 = publish.query_async(&mut raw).await.unwrap();
-            assert_eq!(heard_by, 1, "the names of the channels");
+            publish
+                .arg(format!("{}:{name}", reach.prefix()))
+                .arg(&*frame);
+            publish.query_async::<()>(&mut raw).await.unwrap();
         }
-    }
-    bus.publish(To::All, "good".into()).await.unwrap();
-    assert_eq!(next(&mut heard).await, Incoming::Message("good".into()));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_tls_the_servers_authority_is_asked_for() {
+    let Some(reach) = reach() else { return };
+    the_servers_authority_is_asked_for(&reach, "rediss", false).await;
 }
 
 #[tokio::test]
@@ -63,8 +56,7 @@ async fn an_old_server_that_quotes_the_password_is_not_quoted() {
 
 #[tokio::test]
 async fn wrong_credentials_are_said() {
-    let Some(url) = url() else { return };
-    let reach: Reach = reach_by(url);
+    let Some(reach) = reach() else { return };
     let error = refused(&reach.login("nobody:hunter2", reach.place())).await;
     let ConnectError::Credentials { at } = error else {
         panic!("{error:?}");

@@ -4,8 +4,11 @@
 //! [`outlives_faults`].
 
 mod fault;
+mod poison;
 mod reach;
 pub mod start;
+#[cfg(feature = "tls")]
+mod tls;
 pub mod way;
 
 use std::collections::BTreeSet;
@@ -18,7 +21,10 @@ use im_core::port::{Bus, Incoming, PortErrorKind, Subscription, To};
 use tokio::time::{Instant, timeout};
 
 pub use self::fault::outlives_faults;
-pub use self::reach::{Connected, Reach};
+pub use self::poison::poison_is_passed_over;
+pub use self::reach::{Connected, Dial, Reach};
+#[cfg(feature = "tls")]
+pub use self::tls::the_servers_authority_is_asked_for;
 
 /// Two nodes' connections to the same bus; the same one twice where there is but one.
 pub type Buses = [Arc<dyn Bus>; 2];

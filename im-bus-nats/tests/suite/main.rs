@@ -1,0 +1,36 @@
+//! The bus on a real NATS, the one that `IMKIT_TEST_NATS_URL` names; without it, what needs one
+//! is passed over. `scripts/services up nats` starts one.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+mod odd;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use im_bus_nats::{NatsBus, Options};
+use im_testkit::suite::bus::{Connected, Dial};
+
+im_testkit::broker_suite!(
+    connect,
+    "nats",
+    "IMKIT_TEST_NATS_URL",
+    "nats",
+    Duration::from_secs(5)
+);
+
+mod way {
+    im_testkit::bus_way_suite!(async { super::reach().map(|it| ((), it)) });
+}
+
+async fn connect(dial: Dial) -> Connected {
+    let options = Options {
+        prefix: dial.prefix,
+        ca_pem: dial.ca_pem,
+    };
+    Ok(Arc::new(NatsBus::connect(&dial.url, options).await?))
+}

@@ -161,6 +161,8 @@ async fn commit_batch(
     let took = inner.clock.now().saturating_duration_since(started);
     metrics::histogram!("im_commit_seconds").record(took.as_secs_f64());
     let failed = results.iter().find_map(|result| match result {
+        // It has too much in hand, and says so where it counts that.
+        Err(Rejected::Store(error)) if error.kind() == PortErrorKind::Busy => None,
         Err(Rejected::Store(error)) => Some(error),
         _ => None,
     });
@@ -253,6 +255,7 @@ pub(crate) fn port_failure(error: &PortError) -> Failure {
                 RETRY_STORE_MS,
             )
         }
+        PortErrorKind::Busy => busy(),
         PortErrorKind::TooLarge => Failure::new(ErrorCode::TooLarge, "too large to store"),
         _ => Failure::new(ErrorCode::Internal, "an internal error"),
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use im_core::machine::{RoomEvent, RoomRead};
-use im_core::model::{Conversation, ConversationId, Entry, Epoch, Kind, Member, Role, Seq, UserId};
+use im_core::model::{
+    Conversation, ConversationId, Entry, Epoch, Holder, Kind, Member, Role, Seq, UserId,
+};
 use im_core::port::{Commit, Committed, LogQuery, NewConversation, Rejected, Write};
 use im_core::rule::{MemberEvent, MemberEventOp};
 use parking_lot::MutexGuard;
@@ -315,6 +317,7 @@ fn first_info(conv: &ConversationId, made: &NewConversation) -> Conversation {
         first_seq: Seq(1),
         member_count: u32::try_from(made.members.len()).unwrap_or(u32::MAX),
         hide_history: made.hide_history,
+        holder: Holder(0),
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::id::{ConversationId, Epoch, Seq, Timestamp, UserId};
+use super::id::{ConversationId, Epoch, Holder, Seq, Timestamp, UserId};
 use crate::named::named;
 
 named! {
@@ -60,6 +60,8 @@ pub struct Conversation {
     pub member_count: u32,
     /// Whether those who join see only what comes after.
     pub hide_history: bool,
+    /// Who alone may change the log now: see [`Write::Hold`](crate::port::Write::Hold).
+    pub holder: Holder,
 }
 
 /// A user's place in a conversation, also of one who has left.

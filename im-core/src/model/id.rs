@@ -160,6 +160,11 @@ number!(
     Stamp, u64
 );
 number!(
+    /// Who holds a conversation's log: 0 stands for nobody, any other number for one life of it in
+    /// a hot tier. Below 2^63.
+    Holder, u64
+);
+number!(
     /// A connection, unique within its node's life.
     ConnectionId, u64
 );

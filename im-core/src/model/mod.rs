@@ -12,8 +12,8 @@ pub use body::{Body, BodyError, Family, Kind};
 pub use conversation::{Conversation, ConversationKind, Member, Role, direct_id};
 pub use entry::{Draft, Entry, Mentions, NewEntry, Target};
 pub use id::{
-    CmId, ConnectionId, ConversationId, DeviceId, Epoch, IdError, MessageId, NodeId, Seq, Stamp,
-    Timestamp, UserId,
+    CmId, ConnectionId, ConversationId, DeviceId, Epoch, Holder, IdError, MessageId, NodeId, Seq,
+    Stamp, Timestamp, UserId,
 };
 pub use json::JsonError;
 pub(crate) use json::read_json;

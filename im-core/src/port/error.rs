@@ -12,6 +12,8 @@ pub enum PortErrorKind {
     Unavailable,
     /// The backend has no room (disk full, quota): reads may work, writes will when there is.
     Exhausted,
+    /// The backend has too much in hand and wrote nothing: try again a little later.
+    Busy,
     /// What was asked is larger than the backend takes.
     TooLarge,
     /// The caller is no longer the owner of what it writes (its lease or epoch is over).
@@ -58,7 +60,7 @@ impl PortError {
     pub const fn is_retryable(&self) -> bool {
         matches!(
             self.kind,
-            PortErrorKind::Unavailable | PortErrorKind::Exhausted
+            PortErrorKind::Unavailable | PortErrorKind::Exhausted | PortErrorKind::Busy
         )
     }
 }
@@ -68,6 +70,7 @@ impl fmt::Display for PortError {
         f.write_str(match self.kind {
             PortErrorKind::Unavailable => "the backend is unavailable",
             PortErrorKind::Exhausted => "the backend has no room",
+            PortErrorKind::Busy => "the backend has too much in hand",
             PortErrorKind::TooLarge => "larger than the backend takes",
             PortErrorKind::Fenced => "no longer the owner",
             PortErrorKind::Corrupt => "the backend holds something else than was written",

@@ -8,6 +8,7 @@ mod clock;
 mod directory;
 mod error;
 mod hooks;
+mod hot;
 mod registry;
 mod store;
 
@@ -17,9 +18,10 @@ pub use clock::Clock;
 pub use directory::{Directory, Standing};
 pub use error::{PortError, PortErrorKind};
 pub use hooks::{Hooks, Verdict};
+pub use hot::{Hot, HotAnswer, HotCommit, HotView, Lag, Pending, Settle, Warming, Which};
 pub use registry::{Lease, Registry, Route};
 pub use store::{
     Appended, Changed, ChangedConversation, Commit, Committed, CursorMove, Departed, FirstSeq,
-    LogQuery, MemberChange, MemberOp, MembershipLine, MembershipPage, NewConversation, Record,
-    RecordKey, Rejected, Store, View, Write,
+    Hold, LogQuery, MemberChange, MemberOp, MembershipLine, MembershipPage, NewConversation,
+    Record, RecordKey, Rejected, Run, Store, View, Write,
 };

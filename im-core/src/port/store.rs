@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use super::error::PortError;
 use crate::model::{
-    CmId, Conversation, ConversationId, ConversationKind, Entry, Member, MessageId, NewEntry,
-    NodeId, Role, Seq, Stamps, Timestamp, UserId,
+    CmId, Conversation, ConversationId, ConversationKind, Entry, Holder, Member, MessageId,
+    NewEntry, NodeId, Role, Seq, Stamps, Timestamp, UserId,
 };
 
 /// A change of the store as data: its writes happen together or not at all.
@@ -55,6 +55,36 @@ pub enum Write {
     /// Keeps a record until it expires. A record that is there (and not expired) rejects the
     /// commit with [`Rejected::Done`], before `expect_version` is looked at. Needs no conversation.
     Record(Record),
+    /// Takes, keeps or gives up the log. While somebody holds it, a commit that changes the log,
+    /// its members or its title is rejected as [`Fenced`](super::PortErrorKind::Fenced), but for
+    /// those that begin with the holder's own `Hold`.
+    Hold(Hold),
+    /// Writes entries at the places that a hot tier gave them. What stands there already is passed
+    /// over, so the same run can be written again; a gap before it, or another entry at one of its
+    /// places, rejects the commit with [`Rejected::Conflict`].
+    Place(Run),
+}
+
+/// Who holds a log, and who does from then on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hold {
+    /// Who must hold it now, or the commit is rejected as fenced.
+    pub from: Holder,
+    /// Who holds it from then on.
+    pub to: Holder,
+    /// The head must be this one, or the commit is rejected with [`Rejected::Conflict`].
+    pub head: Option<Seq>,
+    /// What `from` had and the store has not is lost: the log begins another epoch.
+    pub lost: bool,
+}
+
+/// Entries one behind the other, from a place on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Where the first one stands.
+    pub first: Seq,
+    /// What stands there and behind it.
+    pub entries: Vec<NewEntry>,
 }
 
 /// A conversation to make.
@@ -232,6 +262,12 @@ pub enum LogQuery {
         sender: UserId,
         /// Under which id.
         cm_id: CmId,
+    },
+    /// The entry with the largest `cm_id` of a sender, byte by byte, if any: a larger one was not
+    /// used. What a tier asks of the store below it.
+    Newest {
+        /// Who.
+        sender: UserId,
     },
 }
 

@@ -7,12 +7,12 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    CmId, Conversation, ConversationId, Entry, Epoch, Member, MessageId, NewEntry, Role, Seq,
-    Timestamp, UserId,
+    CmId, Conversation, ConversationId, Entry, Epoch, Holder, Member, MessageId, NewEntry, Role,
+    Seq, Timestamp, UserId,
 };
 use crate::port::{
-    Appended, Commit, Committed, CursorMove, FirstSeq, MemberChange, MemberOp, NewConversation,
-    PortError, PortErrorKind, Rejected, Write,
+    Appended, Commit, Committed, CursorMove, FirstSeq, Hold, MemberChange, MemberOp,
+    NewConversation, PortError, PortErrorKind, Rejected, Run, Write,
 };
 
 /// An entry that is stored already, as far as a retry of it must know.
@@ -70,9 +70,23 @@ pub fn changes_rules(commit: &Commit) -> bool {
 pub fn duplicate(
     commit: &Commit,
     there: Option<&Conversation>,
+    sent: impl FnMut(&UserId, &CmId) -> Option<Stored>,
+) -> Result<Option<Committed>, Rejected> {
+    match there {
+        Some(there) => duplicate_at(commit, there.version, sent),
+        None => Ok(None),
+    }
+}
+
+/// [`duplicate`] for a conversation that exists and has that version.
+///
+/// # Errors
+/// The same.
+pub fn duplicate_at(
+    commit: &Commit,
+    version: Seq,
     mut sent: impl FnMut(&UserId, &CmId) -> Option<Stored>,
 ) -> Result<Option<Committed>, Rejected> {
-    let Some(there) = there else { return Ok(None) };
     let (mut appended, mut is_new) = (Vec::new(), false);
     for entry in appends(commit) {
         let Some(cm_id) = &entry.cm_id else { continue };
@@ -98,7 +112,7 @@ pub fn duplicate(
     }
     Ok(Some(Committed {
         appended,
-        version: there.version,
+        version,
         created: false,
     }))
 }
@@ -114,8 +128,8 @@ pub fn actor_asked<'a>(commit: &'a Commit, there: Option<&Conversation>) -> Opti
 /// May a commit that is no duplicate be applied to what is there?
 ///
 /// # Errors
-/// [`Rejected::NotFound`], [`Rejected::Conflict`], and `Internal` for one that uses a `cm_id`
-/// twice, which is a bug of the caller.
+/// [`Rejected::NotFound`], [`Rejected::Conflict`], `Fenced` when somebody else holds the log, and
+/// `Internal` for one that uses a `cm_id` twice, which is a bug of the caller.
 pub fn check(
     commit: &Commit,
     there: Option<&Conversation>,
@@ -125,12 +139,11 @@ pub fn check(
     for write in &commit.writes {
         match write {
             Write::Create(_) => exists = true,
-            Write::Append(_) | Write::Member(_) | Write::Title(_) if !exists => {
-                return Err(Rejected::NotFound);
-            }
+            write if !exists && changes_log(write) => return Err(Rejected::NotFound),
             _ => {}
         }
     }
+    check_holder(commit, there)?;
     if conflicts(commit, there, actor) {
         return Err(Rejected::Conflict);
     }
@@ -144,8 +157,69 @@ pub fn check(
     Ok(())
 }
 
+/// Whether a write is one that only the log's holder may bring.
+const fn changes_log(write: &Write) -> bool {
+    match write {
+        Write::Append(_)
+        | Write::Member(_)
+        | Write::Title(_)
+        | Write::Hold(_)
+        | Write::Place(_) => true,
+        Write::Create(_) | Write::Cursor(_) | Write::Block { .. } | Write::Record(_) => false,
+    }
+}
+
+/// Whether the log is free, or the commit its holder's.
+fn check_holder(commit: &Commit, there: Option<&Conversation>) -> Result<(), Rejected> {
+    let Some(there) = there.filter(|_| commit.writes.iter().any(changes_log)) else {
+        return Ok(());
+    };
+    let (from, head) = match commit.writes.first() {
+        Some(Write::Hold(hold)) => (hold.from, hold.head),
+        _ => (Holder(0), None),
+    };
+    if there.holder != from {
+        return Err(PortError::new(PortErrorKind::Fenced).into());
+    }
+    if head.is_some_and(|head| head != there.head) {
+        return Err(Rejected::Conflict);
+    }
+    Ok(())
+}
+
+/// Takes or gives up a log. Whether it began another epoch, which lists must show.
+pub fn hold(conversation: &mut Conversation, hold: &Hold) -> bool {
+    conversation.holder = hold.to;
+    if hold.lost {
+        conversation.epoch = Epoch(conversation.epoch.0 + 1);
+    }
+    hold.lost
+}
+
+/// How many entries of a run stand in the log already, which has `head`; `id_at` gives what stands
+/// at a place. The others follow the head.
+///
+/// # Errors
+/// [`Rejected::Conflict`] when the run leaves a gap, or something else stands at a place of it.
+pub fn stands(
+    run: &Run,
+    head: Seq,
+    mut id_at: impl FnMut(Seq) -> Option<MessageId>,
+) -> Result<usize, Rejected> {
+    if run.first.0 == 0 || run.first > head.next() {
+        return Err(Rejected::Conflict);
+    }
+    let there = (head.next().0 - run.first.0).min(run.entries.len() as u64) as usize;
+    let same = |(seq, entry): (u64, &NewEntry)| id_at(Seq(seq)) == Some(entry.id);
+    if (run.first.0..).zip(&run.entries[..there]).all(same) {
+        return Ok(there);
+    }
+    Err(Rejected::Conflict)
+}
+
 /// Whether what the commit was decided on has changed.
-fn conflicts(commit: &Commit, there: Option<&Conversation>, actor: Option<&Member>) -> bool {
+#[must_use]
+pub fn conflicts(commit: &Commit, there: Option<&Conversation>, actor: Option<&Member>) -> bool {
     let version = there.map_or(Seq(0), |there| there.version);
     let Some(expected) = commit.expect_version.filter(|it| *it != version) else {
         return false;
@@ -173,6 +247,7 @@ pub fn begin(conv: &ConversationId, new: &NewConversation) -> (Conversation, Vec
         first_seq: Seq(1),
         member_count: u32::try_from(members.len()).unwrap_or(u32::MAX),
         hide_history: new.hide_history,
+        holder: Holder(0),
     };
     let members = members.into_iter();
     let members = members.map(|(user, role)| newcomer(user, role, Seq(1)));
@@ -295,6 +370,42 @@ mod tests {
         let asked = |commit: &Commit| actor_asked(commit, Some(&there)).is_some();
         assert!(asked(&commit(Some(6), Some("a"))));
         assert!(!asked(&commit(Some(7), Some("a"))) && !asked(&commit(Some(6), None)));
+    }
+
+    #[test]
+    fn only_the_holder_changes_a_log() {
+        let mut there = group(9, 0);
+        let hold = |from, to, head| {
+            Write::Hold(Hold {
+                from: Holder(from),
+                to: Holder(to),
+                head,
+                lost: false,
+            })
+        };
+        let verdict = |there: &Conversation, writes: &[Write]| {
+            let commit = Commit {
+                writes: writes.to_vec(),
+                ..commit(None, None)
+            };
+            check(&commit, Some(there), None).map_err(|rejected| rejected.to_string())
+        };
+        let title = Write::Title(None);
+        let fenced = Err("no longer the owner".to_owned());
+        assert_eq!(verdict(&there, &[hold(7, 7, None), title.clone()]), fenced);
+        assert_eq!(verdict(&there, &[hold(0, 7, Some(Seq(9)))]), Ok(()));
+        let moved = verdict(&there, &[hold(0, 7, Some(Seq(8)))]);
+        assert_eq!(moved, Err(Rejected::Conflict.to_string()));
+        there.holder = Holder(7);
+        assert_eq!(verdict(&there, std::slice::from_ref(&title)), fenced);
+        assert_eq!(verdict(&there, &[title.clone(), hold(7, 7, None)]), fenced);
+        assert_eq!(verdict(&there, &[hold(7, 0, None), title]), Ok(()));
+        let cursor = Write::Cursor(CursorMove {
+            user: user("a"),
+            delivered: None,
+            read: Some(Seq(1)),
+        });
+        assert_eq!(verdict(&there, &[cursor]), Ok(()));
     }
 
     #[test]

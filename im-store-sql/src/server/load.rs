@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use im_core::model::{ConversationId, MessageId, Timestamp, UserId};
+use im_core::model::{ConversationId, MessageId, Seq, Timestamp, UserId};
 use im_core::port::{Commit, Record, RecordKey, Write};
 use im_core::rule::commit::{Stored, actor_asked, appends, changes_rules, member_changes};
 
@@ -44,6 +44,7 @@ pub(super) async fn load<D: Dialect>(
     let mut work = Work::default();
     conversations::<D>(conn, batch, &mut work).await?;
     sent::<D>(conn, batch, reads, &mut work).await?;
+    standing::<D>(conn, batch, reads, &mut work).await?;
     members::<D>(conn, batch, reads, &mut work).await?;
     answers::<D>(conn, batch, &mut work).await?;
     Ok(work)
@@ -137,6 +138,39 @@ async fn sent<D: Dialect>(
         };
         if let (Some(conv), Some(cm_id)) = (ids.get(&no), cm_id) {
             work.sent.insert((conv.clone(), from, cm_id), stored);
+        }
+    }
+    Ok(())
+}
+
+/// What stands at the places of runs that were written before, in part or as a whole.
+async fn standing<D: Dialect>(
+    conn: &mut Conn<D>,
+    batch: &[Commit],
+    reads: Reads,
+    work: &mut Work,
+) -> Result<(), Broken> {
+    let mut keys = Vec::new();
+    for commit in batch {
+        let (Some(no), Some(held)) = (work.numbers.get(&commit.conv), work.convs.get(&commit.conv))
+        else {
+            continue;
+        };
+        for write in &commit.writes {
+            if let Write::Place(run) = write {
+                let last = run.first.0.saturating_add(run.entries.len() as u64);
+                let there = run.first.0..last.min(held.row.head.next().0);
+                keys.extend(there.map(|seq| vec![(*no).into(), Seq(seq).into()]));
+            }
+        }
+    }
+    let ids = by_number(work);
+    let select = "SELECT e.conv, e.seq, e.id FROM im_entry e";
+    let columns = ["e.conv", "e.seq"];
+    for mut row in by_keys::<D>(conn, select, &columns, keys, reads.clause()).await? {
+        let (no, seq, id) = (row.int()?, row.seq()?, row.int()? as u64);
+        if let Some(conv) = ids.get(&no) {
+            work.standing.insert((conv.clone(), seq), MessageId(id));
         }
     }
     Ok(())

@@ -32,8 +32,10 @@ impl Dialect for MySqlDialect {
     type Db = MySql;
     const NAME: &'static str = "MySQL";
     const SCHEMES: &'static [&'static str] = &["mysql://", "mariadb://"];
-    const MIGRATIONS: &'static [(&'static str, &'static str)] =
-        &[("init", include_str!("../../migrations/mysql/0001_init.sql"))];
+    const MIGRATIONS: &'static [(&'static str, &'static str)] = &[
+        ("init", include_str!("../../migrations/mysql/0001_init.sql")),
+        ("hold", include_str!("../../migrations/mysql/0002_hold.sql")),
+    ];
 
     async fn connect(
         address: &str,

@@ -26,10 +26,16 @@ impl Dialect for PostgresDialect {
     type Db = Postgres;
     const NAME: &'static str = "PostgreSQL";
     const SCHEMES: &'static [&'static str] = &["postgres://", "postgresql://"];
-    const MIGRATIONS: &'static [(&'static str, &'static str)] = &[(
-        "init",
-        include_str!("../../migrations/postgres/0001_init.sql"),
-    )];
+    const MIGRATIONS: &'static [(&'static str, &'static str)] = &[
+        (
+            "init",
+            include_str!("../../migrations/postgres/0001_init.sql"),
+        ),
+        (
+            "hold",
+            include_str!("../../migrations/postgres/0002_hold.sql"),
+        ),
+    ];
 
     async fn connect(
         address: &str,

@@ -82,6 +82,16 @@ impl<D: Dialect> Shared<D> {
                     .bind(Arc::<str>::from(&cm_id));
                 return self.entries(conv, statement).await;
             }
+            LogQuery::Newest { sender } => {
+                let text = format!(
+                    "SELECT {ENTRY} FROM im_entry e JOIN im_conversation c ON c.no = e.conv \
+                     WHERE c.id = ? AND e.sender = ? AND e.cm_id IS NOT NULL \
+                     ORDER BY e.cm_id DESC LIMIT 1"
+                );
+                let statement = Statement::new(text).bind(conv);
+                let statement = statement.bind(Arc::<str>::from(&sender));
+                return self.entries(conv, statement).await;
+            }
         };
         let mut page = Page::new(limit, bytes);
         let mut rows = FIRST_ROWS;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use im_core::model::{
-    Body, CmId, Conversation, ConversationId, ConversationKind, Entry, Epoch, Kind, Member,
+    Body, CmId, Conversation, ConversationId, ConversationKind, Entry, Epoch, Holder, Kind, Member,
     Mentions, MessageId, NewEntry, Role, Seq, Stamp, Timestamp, UserId,
 };
 use im_core::port::PortError;
@@ -14,7 +14,7 @@ use crate::mentions::{read_mentions, write_mentions};
 
 /// The columns of a conversation, in the order of [`Fields::conversation`].
 pub(super) const CONVERSATION: &str = "c.no, c.id, c.kind, c.title, c.epoch, c.head, c.version, \
-     c.first_seq, c.member_count, c.hide_history, c.stamp";
+     c.first_seq, c.member_count, c.hide_history, c.holder, c.stamp";
 /// The columns of a member, in the order of [`Fields::member`].
 pub(super) const MEMBER: &str = "m.user_id, m.role, m.first_seq, m.left_seq, m.version, \
      m.muted_until, m.delivered_seq, m.read_seq, m.stamp";
@@ -125,6 +125,7 @@ impl Fields {
             first_seq: self.seq()?,
             member_count: u32::try_from(self.number()?).unwrap_or(u32::MAX),
             hide_history: self.int()? != 0,
+            holder: Holder(self.number()?),
         };
         Ok((no, conversation, self.stamp()?))
     }
@@ -189,6 +190,7 @@ pub(super) fn conversation(conversation: &Conversation, stamp: Stamp) -> Vec<Arg
         conversation.first_seq.into(),
         i64::from(conversation.member_count).into(),
         i64::from(conversation.hide_history).into(),
+        (conversation.holder.0 as i64).into(),
         (stamp.0 as i64).into(),
     ]
 }

@@ -139,6 +139,7 @@ pub(super) const CONVERSATION: Table = Table {
         ("first_seq", Ints),
         ("member_count", Ints),
         ("hide_history", Ints),
+        ("holder", Ints),
         ("stamp", Ints),
     ],
     key: &["no"],

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use im_core::model::{
-    CmId, Conversation, ConversationId, Entry, Member, NewEntry, Seq, Stamp, Timestamp, UserId,
+    CmId, Conversation, ConversationId, Entry, Member, MessageId, NewEntry, Seq, Stamp, Timestamp,
+    UserId,
 };
 use im_core::port::{
-    Appended, Commit, Committed, CursorMove, MemberChange, NewConversation, Record, RecordKey,
-    Rejected, Write,
+    Appended, Commit, Committed, CursorMove, Hold, MemberChange, NewConversation, Record,
+    RecordKey, Rejected, Run, Write,
 };
 use im_core::rule::commit as rule;
 
@@ -60,6 +61,8 @@ pub(super) struct Work {
     /// The numbers of those that the database has.
     pub(super) numbers: HashMap<ConversationId, i64>,
     pub(super) sent: HashMap<(ConversationId, UserId, CmId), rule::Stored>,
+    /// What stands at places of runs.
+    pub(super) standing: HashMap<(ConversationId, Seq), MessageId>,
     pub(super) members: BTreeMap<(ConversationId, UserId), Held<Member>>,
     pub(super) answers: BTreeMap<(UserId, String), Answer>,
     pub(super) blocks: BTreeMap<(UserId, UserId), bool>,
@@ -101,6 +104,8 @@ impl Work {
                     self.blocks.insert((user.clone(), other.clone()), *on);
                 }
                 Write::Record(record) => self.keep(record),
+                Write::Hold(hold) => self.hold(&commit.conv, hold, &mut step),
+                Write::Place(run) => done.appended.extend(self.place(&commit.conv, run)),
                 // After the last entry is known.
                 Write::Member(_) => {}
             }
@@ -122,7 +127,14 @@ impl Work {
         let there = self.convs.get(&commit.conv).map(|held| &held.row);
         let actor = rule::actor_asked(commit, there);
         let row = actor.and_then(|actor| self.members.get(&(commit.conv.clone(), actor.clone())));
-        rule::check(commit, there, row.map(|held| &held.row))
+        rule::check(commit, there, row.map(|held| &held.row))?;
+        for write in &commit.writes {
+            if let (Write::Place(run), Some(there)) = (write, there) {
+                let id_at = |seq| self.standing.get(&(commit.conv.clone(), seq)).copied();
+                rule::stands(run, there.head, id_at)?;
+            }
+        }
+        Ok(())
     }
 
     fn create(&mut self, conv: &ConversationId, new: &NewConversation, step: &mut Step) -> bool {
@@ -145,6 +157,7 @@ impl Work {
         let seq = held.row.head.next();
         held.row.head = seq;
         let entry = new.at(conv.clone(), seq);
+        self.standing.insert((conv.clone(), seq), new.id);
         if let Some(cm_id) = &new.cm_id {
             let key = (conv.clone(), new.from.clone(), cm_id.clone());
             self.sent.insert(key, rule::Stored::from(&entry));
@@ -156,6 +169,34 @@ impl Work {
             at: new.at,
             dup: false,
         })
+    }
+
+    fn hold(&mut self, conv: &ConversationId, hold: &Hold, step: &mut Step) {
+        let Some(held) = self.convs.get_mut(conv) else {
+            return;
+        };
+        held.changed = true;
+        if rule::hold(&mut held.row, hold) {
+            held.stamp = At::New(step.stamp(&mut self.stamps));
+        }
+    }
+
+    /// What stands already is passed over.
+    fn place(&mut self, conv: &ConversationId, run: &Run) -> Vec<Appended> {
+        let head = self.convs.get(conv).map_or(Seq(0), |held| held.row.head);
+        let places = (run.first.0..).map(Seq).zip(&run.entries);
+        let place = |(seq, entry): (Seq, &NewEntry)| {
+            if seq > head {
+                return self.append(conv, entry);
+            }
+            Some(Appended {
+                seq,
+                id: entry.id,
+                at: entry.at,
+                dup: true,
+            })
+        };
+        places.filter_map(place).collect()
     }
 
     fn cursor(&mut self, conv: &ConversationId, to: &CursorMove, step: &mut Step) {
@@ -202,7 +243,8 @@ impl Work {
             held.row.version = held.row.head;
         }
         done.version = held.row.version;
-        if rules || done.created || !done.appended.is_empty() {
+        let is_longer = done.appended.iter().any(|it| !it.dup);
+        if rules || done.created || is_longer {
             held.stamp = At::New(step.stamp(&mut self.stamps));
             held.changed = true;
         }

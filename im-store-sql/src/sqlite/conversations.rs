@@ -50,12 +50,14 @@ pub(super) async fn create(
 /// What a rule changed; the head is the merge's to write.
 pub(super) async fn write(conn: &mut SqliteConnection, touched: &Touched) -> Result<(), PortError> {
     let query = sqlx::query(
-        "UPDATE im_conversation SET title = ?, version = ?, member_count = ?, stamp = ? \
-         WHERE no = ?",
+        "UPDATE im_conversation SET title = ?, epoch = ?, version = ?, member_count = ?, \
+         holder = ?, stamp = ? WHERE no = ?",
     )
     .bind(touched.conversation.title.as_deref())
+    .bind(touched.conversation.epoch.0 as i64)
     .bind(sql(touched.conversation.version))
     .bind(i64::from(touched.conversation.member_count))
+    .bind(touched.conversation.holder.0 as i64)
     .bind(touched.stamp.0 as i64)
     .bind(touched.no);
     query.execute(conn).await.map(drop).map_err(port_error)

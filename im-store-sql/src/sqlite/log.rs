@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use im_core::model::{CmId, ConversationId, Entry, Seq, UserId};
+use im_core::model::{CmId, ConversationId, Entry, MessageId, Seq, UserId};
 use im_core::port::{LogQuery, PortError};
+use sqlx::sqlite::SqliteConnection;
 
 use super::statement::TEXTS;
 use super::{Shared, rows, sql};
@@ -33,7 +34,7 @@ impl Part {
                 below: *seq,
                 from_top: true,
             },
-            LogQuery::Sent { .. } => Self {
+            LogQuery::Sent { .. } | LogQuery::Newest { .. } => Self {
                 above: Seq(0),
                 below: Seq(0),
                 from_top: false,
@@ -63,6 +64,7 @@ impl Shared {
         };
         let mut page = match query {
             LogQuery::Sent { sender, cm_id } => return self.sent(conv, no, sender, cm_id).await,
+            LogQuery::Newest { sender } => return self.newest(conv, no, sender).await,
             LogQuery::After { limit, bytes, .. } | LogQuery::Before { limit, bytes, .. } => {
                 Page::new(limit, bytes)
             }
@@ -160,6 +162,34 @@ impl Shared {
         rows::unpack(conv, found.as_deref().unwrap_or(""))
     }
 
+    /// The entry with a sender's largest id: of the tail, or of what is indexed.
+    async fn newest(
+        &self,
+        conv: &ConversationId,
+        no: i64,
+        sender: UserId,
+    ) -> Result<Vec<Entry>, PortError> {
+        let in_tail = {
+            let tail = self.tail.lock();
+            let known = tail.get(conv).map(|known| known.entries.iter());
+            let entries = known.into_iter().flatten().map(|it| &it.entry);
+            let theirs = entries.filter(|it| it.from == sender && it.cm_id.is_some());
+            theirs
+                .max_by_key(|it| it.cm_id.clone())
+                .map(|it| Entry::clone(it))
+        };
+        let found = sqlx::query(TEXTS.newest_entry.clone())
+            .bind(no)
+            .bind(sender.as_str())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(port_error)?;
+        let indexed = found.map(|row| rows::entry(conv, &row, 0)).transpose()?;
+        let all = in_tail.into_iter().chain(indexed);
+        let newest = all.max_by(|a, b| a.cm_id.cmp(&b.cm_id));
+        Ok(newest.into_iter().collect())
+    }
+
     async fn sent(
         &self,
         conv: &ConversationId,
@@ -180,4 +210,26 @@ impl Shared {
             .map_err(port_error)?;
         found.iter().map(|row| rows::entry(conv, row, 0)).collect()
     }
+}
+
+/// The ids that are indexed between two places, both ends included.
+pub(super) async fn ids(
+    conn: &mut SqliteConnection,
+    no: i64,
+    from: Seq,
+    to: Seq,
+) -> Result<Vec<(Seq, MessageId)>, PortError> {
+    let found: Vec<(i64, i64)> = sqlx::query_as(
+        "SELECT s.seq, e.id FROM im_entry_seq s JOIN im_entry e ON e.n = s.n \
+         WHERE s.conv = ? AND s.seq >= ? AND s.seq <= ?",
+    )
+    .bind(no)
+    .bind(sql(from))
+    .bind(sql(to))
+    .fetch_all(conn)
+    .await
+    .map_err(port_error)?;
+    let ids = found.into_iter();
+    let ids = ids.map(|(seq, id)| (Seq(seq.unsigned_abs()), MessageId(id as u64)));
+    Ok(ids.collect())
 }

@@ -25,10 +25,16 @@ use crate::text::own;
 
 /// Every schema that this version knows, in order. A change is a new file, never another text
 /// for an old one.
-const MIGRATIONS: &[(&str, &str)] = &[(
-    "init",
-    include_str!("../../migrations/sqlite/0001_init.sql"),
-)];
+const MIGRATIONS: &[(&str, &str)] = &[
+    (
+        "init",
+        include_str!("../../migrations/sqlite/0001_init.sql"),
+    ),
+    (
+        "hold",
+        include_str!("../../migrations/sqlite/0002_hold.sql"),
+    ),
+];
 
 /// Pages of the write-ahead log before SQLite itself copies them back, should the background task
 /// not have done it: 256 MiB.

@@ -1,12 +1,16 @@
 //! Commits that do more than append: decided and applied inside the batch's transaction.
 
-use im_core::model::Seq;
-use im_core::port::{Commit, Committed, PortError, Rejected, Write};
-use im_core::rule::commit::{actor_asked, change_member, changes_rules, check, member_changes};
+use std::collections::BTreeMap;
+
+use im_core::model::{ConversationId, NewEntry, Seq};
+use im_core::port::{Appended, Commit, Committed, Hold, PortError, Rejected, Run, Write};
+use im_core::rule::commit::{
+    actor_asked, change_member, changes_rules, check, hold, member_changes, stands,
+};
 use sqlx::sqlite::SqliteConnection;
 
-use super::work::{Mutexed, Work, next_seq};
-use super::{conversations, members, records};
+use super::work::{Mutexed, Touched, Work, next_seq};
+use super::{conversations, log, members, records};
 
 /// What a commit that was sent before got; `None` when this one may be applied.
 pub(super) async fn decide(
@@ -29,7 +33,35 @@ pub(super) async fn decide(
         _ => None,
     };
     check(commit, there, actor.as_ref().map(|(member, _)| member))?;
+    if let Some(touched) = touched {
+        for write in &commit.writes {
+            if let Write::Place(run) = write {
+                check_places(conn, tail, touched, run).await?;
+            }
+        }
+    }
     Ok(None)
+}
+
+/// Whether a run fits behind the log, or is in it.
+async fn check_places(
+    conn: &mut SqliteConnection,
+    tail: Mutexed<'_>,
+    touched: &Touched,
+    run: &Run,
+) -> Result<(), Rejected> {
+    let head = touched.conversation.head;
+    let mut ids = BTreeMap::new();
+    if run.first <= head {
+        let last = Seq(run.first.0.saturating_add(run.entries.len() as u64));
+        ids.extend(log::ids(conn, touched.no, run.first, last.min(head)).await?);
+        let tail = tail.lock();
+        let known = tail.get(&touched.conversation.id);
+        let known = known.into_iter().flat_map(|it| it.range(run.first, head));
+        ids.extend(known.map(|entry| (entry.seq, entry.id)));
+        ids.extend(touched.new.iter().map(|it| (it.entry.seq, it.entry.id)));
+    }
+    stands(run, head, |seq| ids.get(&seq).copied()).map(drop)
 }
 
 /// Writes a commit that was decided on, but for its entries, which stay in the work.
@@ -64,12 +96,48 @@ pub(super) async fn apply(
                 records::block(conn, user, other, *on).await?;
             }
             Write::Record(record) => records::keep(conn, record).await?,
+            Write::Hold(to) => take_hold(conn, work, conv, to).await?,
+            Write::Place(run) => done.appended.extend(place(work, conv, run)),
             // After the last entry is known.
             Write::Member(_) => {}
         }
     }
     finish(conn, work, commit, first, &mut done).await?;
     Ok(done)
+}
+
+async fn take_hold(
+    conn: &mut SqliteConnection,
+    work: &mut Work,
+    conv: &ConversationId,
+    to: &Hold,
+) -> Result<(), PortError> {
+    let stamp = to.lost.then(|| work.stamp_alone());
+    let Some(touched) = work.touched.get_mut(conv) else {
+        return Ok(());
+    };
+    hold(&mut touched.conversation, to);
+    touched.stamp = stamp.unwrap_or(touched.stamp);
+    conversations::write(conn, touched).await
+}
+
+/// Appends what of a run is not in the log.
+fn place(work: &mut Work, conv: &ConversationId, run: &Run) -> Vec<Appended> {
+    let head = work.touched.get(conv).map(|it| it.conversation.head);
+    let head = head.unwrap_or_default();
+    let places = (run.first.0..).map(Seq).zip(&run.entries);
+    let place = |(seq, entry): (Seq, &NewEntry)| {
+        if seq > head {
+            return work.append(conv, entry);
+        }
+        Some(Appended {
+            seq,
+            id: entry.id,
+            at: entry.at,
+            dup: true,
+        })
+    };
+    places.filter_map(place).collect()
 }
 
 /// What depends on the commit's last entry: members, version, the conversation's row.

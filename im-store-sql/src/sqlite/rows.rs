@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use im_core::model::{
-    Body, CmId, Conversation, ConversationId, ConversationKind, Entry, Epoch, Kind, Member,
+    Body, CmId, Conversation, ConversationId, ConversationKind, Entry, Epoch, Holder, Kind, Member,
     Mentions, MessageId, NewEntry, Role, Seq, Stamp, Timestamp, UserId,
 };
 use im_core::port::PortError;
@@ -15,9 +15,9 @@ use crate::mentions::read_mentions;
 
 /// The columns of a conversation, in the order of [`conversation`].
 pub(super) const CONVERSATION: &str = "c.no, c.id, c.kind, c.title, c.epoch, c.head, c.version, \
-     c.first_seq, c.member_count, c.hide_history, c.stamp";
+     c.first_seq, c.member_count, c.hide_history, c.holder, c.stamp";
 /// How many they are.
-pub(super) const CONVERSATION_COLUMNS: usize = 11;
+pub(super) const CONVERSATION_COLUMNS: usize = 12;
 /// The columns of a member, in the order of [`member`].
 pub(super) const MEMBER: &str = "m.user_id, m.role, m.first_seq, m.left_seq, m.version, \
      m.muted_until, m.delivered_seq, m.read_seq, m.stamp";
@@ -135,11 +135,12 @@ pub(super) fn conversation(row: &SqliteRow) -> Result<(i64, Conversation, Stamp)
         first_seq: seq(row, 7)?,
         member_count: u32::try_from(number(row, 8)?).unwrap_or(u32::MAX),
         hide_history: number(row, 9)? != 0,
+        holder: Holder(number(row, 10)?),
     };
     Ok((
         row.try_get(0).map_err(port_error)?,
         conversation,
-        Stamp(number(row, 10)?),
+        Stamp(number(row, 11)?),
     ))
 }
 

@@ -116,7 +116,9 @@ pub(super) struct Texts {
     pub(super) log_down: SqlStr,
     /// The entry under (conversation, sender, `cm_id`), as far as it is indexed.
     pub(super) sent: SqlStr,
-    /// The same, indexed or not.
+    /// The entry under (conversation, sender) with the largest `cm_id`, as far as it is indexed.
+    pub(super) newest_entry: SqlStr,
+    /// The same as `sent`, indexed or not.
     pub(super) sent_anywhere: SqlStr,
     /// What the indexes have not, after an `n`.
     pub(super) tail: SqlStr,
@@ -192,6 +194,10 @@ pub(super) static TEXTS: LazyLock<Texts> = LazyLock::new(|| Texts {
     sent: own(format!(
         "SELECT {ENTRY} FROM im_entry_cm f JOIN im_entry e ON e.n = f.n \
          WHERE f.conv = ? AND f.sender = ? AND f.cm_id = ?"
+    )),
+    newest_entry: own(format!(
+        "SELECT {ENTRY} FROM im_entry_cm f JOIN im_entry e ON e.n = f.n \
+         WHERE f.conv = ? AND f.sender = ? ORDER BY f.cm_id DESC LIMIT 1"
     )),
     sent_anywhere: own(format!(
         "SELECT {ENTRY} FROM im_entry e WHERE e.n = (SELECT n FROM im_entry_cm \

@@ -30,21 +30,25 @@ async fn fresh(merge_every: usize) -> (TempDir, Arc<dyn Store>) {
 /// As it is by default: most of what a test writes stays in the tail.
 mod in_the_tail {
     im_testkit::store_suite!(super::fresh(8_192));
+    im_testkit::cold_store_suite!(super::fresh(8_192));
 }
 
 /// Everything moves to the indexes almost at once, while it is read.
 mod in_the_indexes {
     im_testkit::store_suite!(super::fresh(3));
+    im_testkit::cold_store_suite!(super::fresh(3));
 }
 
 /// Every message comes in a transaction of the host program.
 mod in_the_hosts_transaction {
     im_testkit::store_suite!(crate::host::fresh(8_192));
+    im_testkit::cold_store_suite!(crate::host::fresh(8_192));
 }
 
 /// The same, and everything moves to the indexes almost at once.
 mod in_the_hosts_transaction_and_the_indexes {
     im_testkit::store_suite!(crate::host::fresh(3));
+    im_testkit::cold_store_suite!(crate::host::fresh(3));
 }
 
 #[tokio::test(flavor = "multi_thread")]

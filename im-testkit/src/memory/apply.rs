@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use im_core::model::{ConversationId, NewEntry, Seq, Stamp, Timestamp, UserId};
 use im_core::port::{
-    Appended, Commit, Committed, CursorMove, MemberChange, NewConversation, Record, RecordKey,
-    Rejected, Write,
+    Appended, Commit, Committed, CursorMove, Hold, MemberChange, NewConversation, Record,
+    RecordKey, Rejected, Run, Write,
 };
 use im_core::rule::commit as rule;
 
@@ -29,6 +29,7 @@ impl State {
             version: Seq(0),
             created: false,
         };
+        let mut restarted = false;
         for write in &commit.writes {
             match write {
                 Write::Create(new) => done.created |= self.create(&commit.conv, new, step.stamp),
@@ -39,11 +40,13 @@ impl State {
                 Write::Record(record) => {
                     self.records.insert(record.key.clone(), record.clone());
                 }
+                Write::Hold(hold) => restarted |= self.hold(&commit.conv, hold),
+                Write::Place(run) => done.appended.extend(self.place(&commit.conv, run)),
                 // After the last entry is known.
                 Write::Member(_) => {}
             }
         }
-        self.finish(commit, step, &mut done);
+        self.finish(commit, step, restarted, &mut done);
         Ok(done)
     }
 
@@ -69,7 +72,13 @@ impl State {
         let there = log.map(|log| &log.conversation);
         let actor = rule::actor_asked(commit, there);
         let row = actor.and_then(|actor| log?.members.get(actor));
-        rule::check(commit, there, row.map(|row| &row.member))
+        rule::check(commit, there, row.map(|row| &row.member))?;
+        for write in &commit.writes {
+            if let (Write::Place(run), Some(log)) = (write, log) {
+                rule::stands(run, log.conversation.head, |seq| log.id_at(seq))?;
+            }
+        }
+        Ok(())
     }
 
     fn head(&self, conv: &ConversationId) -> Seq {
@@ -113,6 +122,28 @@ impl State {
             at: entry.at,
             dup: false,
         })
+    }
+
+    fn hold(&mut self, conv: &ConversationId, hold: &Hold) -> bool {
+        let log = self.convs.get_mut(conv);
+        log.is_some_and(|log| rule::hold(&mut log.conversation, hold))
+    }
+
+    fn place(&mut self, conv: &ConversationId, run: &Run) -> Vec<Appended> {
+        let head = self.head(conv);
+        let places = (run.first.0..).map(Seq).zip(&run.entries);
+        let place = |(seq, entry): (Seq, &NewEntry)| {
+            if seq > head {
+                return self.append(conv, entry);
+            }
+            Some(Appended {
+                seq,
+                id: entry.id,
+                at: entry.at,
+                dup: true,
+            })
+        };
+        places.filter_map(place).collect()
     }
 
     fn title(&mut self, conv: &ConversationId, title: &Option<String>) {
@@ -160,7 +191,7 @@ impl State {
     }
 
     /// What depends on the commit's last entry: members, version, the order of changes.
-    fn finish(&mut self, commit: &Commit, step: Step, done: &mut Committed) {
+    fn finish(&mut self, commit: &Commit, step: Step, restarted: bool, done: &mut Committed) {
         for change in rule::member_changes(commit) {
             self.member(&commit.conv, change, step);
         }
@@ -172,7 +203,8 @@ impl State {
             log.conversation.version = log.conversation.head;
         }
         done.version = log.conversation.version;
-        if rules || done.created || !done.appended.is_empty() {
+        let is_longer = done.appended.iter().any(|it| !it.dup);
+        if rules || done.created || restarted || is_longer {
             self.changes.remove(&log.stamp);
             log.stamp = step.stamp;
             self.changes.insert(step.stamp, commit.conv.clone());

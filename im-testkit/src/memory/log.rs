@@ -1,6 +1,6 @@
 //! Reads of one log.
 
-use im_core::model::{ConversationId, Entry};
+use im_core::model::{ConversationId, Entry, MessageId, Seq};
 use im_core::port::LogQuery;
 
 use super::state::{Log, State};
@@ -31,7 +31,19 @@ impl Log {
                 let entry = seq.and_then(|seq| self.entries.get(seq.0 as usize - 1));
                 entry.cloned().into_iter().collect()
             }
+            LogQuery::Newest { sender } => {
+                let theirs = self.sent.iter().filter(|((from, _), _)| from == sender);
+                let seq = theirs.max_by_key(|(key, _)| *key).map(|(_, seq)| *seq);
+                let entry = seq.and_then(|seq| self.entries.get(seq.0 as usize - 1));
+                entry.cloned().into_iter().collect()
+            }
         }
+    }
+
+    /// The entry's id at a place.
+    pub(super) fn id_at(&self, seq: Seq) -> Option<MessageId> {
+        let at = usize::try_from(seq.0.checked_sub(1)?).ok()?;
+        self.entries.get(at).map(|entry| entry.id)
     }
 
     /// How many entries stand up to a place.
@@ -41,7 +53,11 @@ impl Log {
 }
 
 /// The first entries of an order, at most so many and so many bytes of bodies, but one at least.
-fn take<'a>(entries: impl Iterator<Item = &'a Entry>, limit: usize, bytes: usize) -> Vec<Entry> {
+pub(super) fn take<'a>(
+    entries: impl Iterator<Item = &'a Entry>,
+    limit: usize,
+    bytes: usize,
+) -> Vec<Entry> {
     let mut left = bytes;
     let mut found: Vec<Entry> = Vec::new();
     for entry in entries.take(limit) {

@@ -4,11 +4,13 @@
 
 mod apply;
 mod faulty;
+mod hot;
 mod log;
 mod people;
 mod state;
 mod store;
 
 pub use faulty::{Fault, FaultyStore};
+pub use hot::MemoryHot;
 pub use people::{FnHooks, MemoryDirectory, TokenTable};
 pub use store::MemoryStore;

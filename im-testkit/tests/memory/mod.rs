@@ -14,6 +14,7 @@ mod store {
     }
 
     im_testkit::store_suite!(fresh());
+    im_testkit::cold_store_suite!(fresh());
 }
 
 mod well {
@@ -29,6 +30,7 @@ mod well {
     }
 
     im_testkit::store_suite!(fresh());
+    im_testkit::cold_store_suite!(fresh());
 }
 
 mod hooks {

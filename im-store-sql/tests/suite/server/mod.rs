@@ -15,19 +15,23 @@ mod open;
 
 mod postgres {
     im_testkit::store_suite!(super::fresh::<super::PostgresDialect>());
+    im_testkit::cold_store_suite!(super::fresh::<super::PostgresDialect>());
 }
 
 mod mysql {
     im_testkit::store_suite!(super::fresh::<super::MySqlDialect>());
+    im_testkit::cold_store_suite!(super::fresh::<super::MySqlDialect>());
 }
 
 /// Every message comes in a transaction of the host program, at the isolation it has by default.
 mod in_a_host_of_postgres {
     im_testkit::store_suite!(super::host::fresh::<super::PostgresDialect>());
+    im_testkit::cold_store_suite!(super::host::fresh::<super::PostgresDialect>());
 }
 
 mod in_a_host_of_mysql {
     im_testkit::store_suite!(super::host::fresh::<super::MySqlDialect>());
+    im_testkit::cold_store_suite!(super::host::fresh::<super::MySqlDialect>());
 }
 
 /// The databases so far.

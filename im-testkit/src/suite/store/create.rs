@@ -1,6 +1,6 @@
 //! Making conversations.
 
-use im_core::model::{Conversation, ConversationKind, Role, Seq};
+use im_core::model::{Conversation, ConversationKind, Holder, Role, Seq};
 use im_core::port::{NewConversation, Write};
 
 use super::kit::*;
@@ -56,6 +56,7 @@ pub async fn making_what_exists_changes_nothing(store: Shared) {
     assert!(!done.created);
     assert_eq!(done.appended[0].seq, Seq(2));
     let expected = Conversation {
+        holder: Holder(0),
         head: Seq(2),
         ..before
     };

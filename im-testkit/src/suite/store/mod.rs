@@ -5,6 +5,7 @@ mod batch;
 mod concurrent;
 mod create;
 mod dedupe;
+mod hold;
 mod kit;
 mod listing;
 mod members;
@@ -18,6 +19,7 @@ pub use batch::*;
 pub use concurrent::*;
 pub use create::*;
 pub use dedupe::*;
+pub use hold::*;
 pub use listing::*;
 pub use members::*;
 pub use reading::*;
@@ -129,6 +131,23 @@ macro_rules! store_suite {
     };
 }
 
+/// Makes the tests of a [`Store`](im_core::port::Store) that a hot tier can stand before, beside
+/// [`store_suite!`](crate::store_suite), with the same expression.
+#[macro_export]
+macro_rules! cold_store_suite {
+    ($new:expr) => {
+        $crate::suite_cases! {
+            $new, store,
+            only_its_holder_changes_a_log
+            a_log_is_taken_as_it_was_seen
+            a_run_stands_at_its_places_once
+            a_run_that_does_not_fit_is_a_conflict
+            a_lost_tail_begins_another_epoch
+            the_largest_id_of_a_sender_is_found
+        }
+    };
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -139,6 +158,7 @@ mod tests {
             include_str!("concurrent.rs"),
             include_str!("create.rs"),
             include_str!("dedupe.rs"),
+            include_str!("hold.rs"),
             include_str!("listing.rs"),
             include_str!("members.rs"),
             include_str!("reading.rs"),

@@ -1,0 +1,367 @@
+//! A batch, and what of it goes to the hot tier.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use im_core::model::{ConversationId, Seq};
+use im_core::port::{
+    Appended, Commit, Committed, HotAnswer, HotCommit, LogQuery, PortError, PortErrorKind, Rejected,
+};
+use im_core::rule::commit::{Stored, conflicts, duplicate_at};
+use tokio::time::Instant;
+
+use crate::Inner;
+use crate::plan::{hot_commit, rounds};
+
+/// How long a commit goes on being tried when others are in its way.
+const APPEND_WAIT: Duration = Duration::from_secs(4);
+/// How long one waits for a log that is on its way to the cold store.
+const CLOSED_WAIT: Duration = Duration::from_millis(5);
+/// How long a log may stay closed until whoever closed it is taken for gone.
+const CLOSED_MAX: Duration = Duration::from_secs(2);
+/// Logs that are warmed at once.
+const WARMING_MAX: usize = 8;
+
+/// The answers of a batch, as far as they are known.
+pub(crate) type Answers = Vec<Option<Result<Committed, Rejected>>>;
+
+/// Commits for the hot tier that have no answer yet, with their places in the batch.
+#[derive(Debug, Default)]
+struct Todo {
+    at: Vec<usize>,
+    commits: Vec<HotCommit>,
+}
+
+impl Todo {
+    fn push(&mut self, at: usize, commit: HotCommit) {
+        self.at.push(at);
+        self.commits.push(commit);
+    }
+}
+
+/// What one call of the tier left to do.
+#[derive(Debug, Default)]
+struct Left {
+    again: Todo,
+    /// Logs that the tier has not, and whether anything is appended to them.
+    cold: BTreeMap<ConversationId, bool>,
+    /// The tier did not answer for these.
+    unanswered: Vec<(usize, PortError)>,
+    closed: BTreeSet<ConversationId>,
+}
+
+impl Inner {
+    pub(crate) async fn commit(&self, batch: &[Commit]) -> Vec<Result<Committed, Rejected>> {
+        let mut answers: Answers = batch.iter().map(|_| None).collect();
+        for round in rounds(batch) {
+            if round.is_hot {
+                self.append(batch, &round.at, &mut answers).await;
+            } else {
+                self.direct(batch, &round.at, &mut answers).await;
+            }
+        }
+        let answers = answers.into_iter();
+        answers
+            .map(|it| it.unwrap_or_else(|| Err(away())))
+            .collect()
+    }
+
+    async fn append(&self, batch: &[Commit], at: &[usize], answers: &mut Answers) {
+        let mut todo = Todo::default();
+        for at in at {
+            todo.push(*at, hot_commit(&batch[*at]));
+        }
+        let deadline = Instant::now() + APPEND_WAIT;
+        let patience = Instant::now() + CLOSED_MAX;
+        let mut forced = BTreeSet::new();
+        // The last entry of each log that an answer stands on.
+        let mut reached = BTreeMap::new();
+        while !todo.at.is_empty() && Instant::now() < deadline {
+            let left = self.try_append(batch, todo, answers, &mut reached).await;
+            if !left.closed.is_empty() {
+                tokio::time::sleep(CLOSED_WAIT).await;
+            }
+            if Instant::now() >= patience {
+                for conv in &left.closed {
+                    // If it fails, the log stays closed, and the next one tries.
+                    let _ = self.take_over(conv).await;
+                }
+            }
+            todo = left.again;
+            if !left.unanswered.is_empty() {
+                self.without_tier(batch, left.unanswered, answers).await;
+            }
+            if !left.cold.is_empty() {
+                self.place_cold(batch, left.cold, &mut todo, &mut forced, answers)
+                    .await;
+            }
+        }
+        if self.is_cached() {
+            self.nudge.notify_one();
+        } else if !reached.is_empty() {
+            self.confirm(batch, at, &reached, answers).await;
+        }
+    }
+
+    /// One call of the tier; what has an answer then gets it.
+    async fn try_append(
+        &self,
+        batch: &[Commit],
+        todo: Todo,
+        answers: &mut Answers,
+        reached: &mut BTreeMap<ConversationId, Seq>,
+    ) -> Left {
+        let found = self.hot.append(&todo.commits).await;
+        let mut left = Left::default();
+        for ((at, mut hot), answer) in todo.at.into_iter().zip(todo.commits).zip(found) {
+            let commit = &batch[at];
+            let answer = match answer {
+                Ok(HotAnswer::Done { first, version }) => Ok(done(commit, first, version)),
+                Ok(HotAnswer::Sent { found, version }) => sent(commit, found, version),
+                Ok(HotAnswer::Conflict) => Err(Rejected::Conflict),
+                Ok(HotAnswer::Busy) => {
+                    metrics::counter!("im_hot_busy_total").increment(1);
+                    Err(PortError::new(PortErrorKind::Busy).into())
+                }
+                Ok(HotAnswer::Ask { first }) => match self.ask(commit, first, &mut hot).await {
+                    Ok(Some(answer)) => Ok(answer),
+                    Err(rejected) => Err(rejected),
+                    Ok(None) => {
+                        left.again.push(at, hot);
+                        continue;
+                    }
+                },
+                Ok(HotAnswer::Version(_)) => match self.is_still(commit, &mut hot).await {
+                    Ok(true) => {
+                        left.again.push(at, hot);
+                        continue;
+                    }
+                    Ok(false) => Err(Rejected::Conflict),
+                    Err(error) => Err(error.into()),
+                },
+                Ok(HotAnswer::Cold) => {
+                    left.cold.insert(commit.conv.clone(), false);
+                    left.again.push(at, hot);
+                    continue;
+                }
+                Ok(wait @ (HotAnswer::Closed | HotAnswer::Later)) => {
+                    if wait == HotAnswer::Closed {
+                        left.closed.insert(commit.conv.clone());
+                    }
+                    left.again.push(at, hot);
+                    continue;
+                }
+                Err(error) => {
+                    left.unanswered.push((at, error));
+                    continue;
+                }
+            };
+            if let Ok(committed) = &answer {
+                let last = committed.appended.iter().map(|it| it.seq).max();
+                let reached = reached.entry(commit.conv.clone()).or_default();
+                *reached = (*reached).max(last.unwrap_or_default());
+            }
+            answers[at] = Some(answer);
+        }
+        for hot in &left.again.commits {
+            if let Some(appends) = left.cold.get_mut(&hot.conv) {
+                *appends |= !hot.entries.is_empty();
+            }
+        }
+        left
+    }
+
+    /// The tier does not answer. Answers that say *cached* can't be given then; others can.
+    async fn without_tier(
+        &self,
+        batch: &[Commit],
+        unanswered: Vec<(usize, PortError)>,
+        answers: &mut Answers,
+    ) {
+        if !self.is_cached() {
+            let at: Vec<_> = unanswered.into_iter().map(|(at, _)| at).collect();
+            return self.direct(batch, &at, answers).await;
+        }
+        for (at, error) in unanswered {
+            answers[at] = Some(Err(error.into()));
+        }
+    }
+
+    /// Warms logs that are appended to often; what is for others goes to the cold store at once.
+    async fn place_cold(
+        &self,
+        batch: &[Commit],
+        cold: BTreeMap<ConversationId, bool>,
+        todo: &mut Todo,
+        forced: &mut BTreeSet<ConversationId>,
+        answers: &mut Answers,
+    ) {
+        let (hot, mut direct): (Vec<_>, BTreeSet<_>) = (
+            cold.iter()
+                .filter(|(conv, appends)| {
+                    forced.contains(*conv) || **appends && self.touched.is_second(conv)
+                })
+                .map(|(conv, _)| conv.clone())
+                .collect(),
+            cold.keys().cloned().collect(),
+        );
+        let warming = hot.into_iter().map(|conv| async {
+            let warmed = self.warm(&conv).await;
+            (conv, warmed)
+        });
+        let mut failed = BTreeMap::new();
+        let mut warming = futures_util::stream::iter(warming).buffer_unordered(WARMING_MAX);
+        while let Some((conv, warmed)) = warming.next().await {
+            match warmed {
+                Ok(true) => drop(direct.remove(&conv)),
+                // It does not exist, which the cold store is to say.
+                Ok(false) => {}
+                Err(error) => {
+                    direct.remove(&conv);
+                    failed.insert(conv, error);
+                }
+            }
+        }
+        let mut at_direct = Vec::new();
+        let rest = std::mem::take(todo);
+        for (at, hot) in rest.at.into_iter().zip(rest.commits) {
+            if let Some(error) = failed.get(&hot.conv) {
+                answers[at] = Some(Err(error.clone().into()));
+            } else if direct.contains(&hot.conv) {
+                at_direct.push((at, hot));
+            } else {
+                todo.push(at, hot);
+            }
+        }
+        let commits: Vec<_> = at_direct.iter().map(|(at, _)| batch[*at].clone()).collect();
+        if commits.is_empty() {
+            return;
+        }
+        let found = self.cold.commit(&commits).await;
+        for ((at, hot), answer) in at_direct.into_iter().zip(found) {
+            if is_fenced(&answer) {
+                // It became hot meanwhile, or was hot and the tier forgot it.
+                forced.insert(hot.conv.clone());
+                todo.push(at, hot);
+            } else {
+                answers[at] = Some(answer);
+            }
+        }
+    }
+
+    /// Looks in the store for what is under a commit's ids. `None` when all are new: then the
+    /// commit says so.
+    async fn ask(
+        &self,
+        commit: &Commit,
+        first: Seq,
+        hot: &mut HotCommit,
+    ) -> Result<Option<Committed>, Rejected> {
+        let mut floors = BTreeMap::new();
+        let mut stored = BTreeMap::new();
+        for entry in &hot.entries {
+            let Some(cm_id) = &entry.cm_id else { continue };
+            let sender = entry.from.clone();
+            if !floors.contains_key(&sender) {
+                let query = LogQuery::Newest {
+                    sender: sender.clone(),
+                };
+                let newest = self.cold.log(&commit.conv, query).await?;
+                let newest = newest.into_iter().next().and_then(|it| it.new.cm_id);
+                floors.insert(sender.clone(), newest);
+            }
+            let floor = floors.get(&sender).and_then(Option::as_ref);
+            if floor.is_some_and(|floor| cm_id <= floor) {
+                let cm_id = cm_id.clone();
+                let query = LogQuery::Sent { sender, cm_id };
+                for found in self.log(&commit.conv, query).await? {
+                    let key = (found.from.clone(), found.cm_id.clone());
+                    stored.insert(key, Stored::from(&found));
+                }
+            }
+        }
+        if stored.is_empty() {
+            hot.asked = Some(first);
+            hot.floors = floors.into_iter().collect();
+            return Ok(None);
+        }
+        let view = self.cold.view(&commit.conv, &[]).await?;
+        let version = view.map_or(Seq(0), |view| view.conversation.version);
+        duplicate_at(commit, version, |from, cm_id| {
+            stored.get(&(from.clone(), Some(cm_id.clone()))).copied()
+        })
+    }
+
+    /// Whether a commit that was decided on another version is good all the same: then it is
+    /// brought up to this one.
+    async fn is_still(&self, commit: &Commit, hot: &mut HotCommit) -> Result<bool, PortError> {
+        let users: Vec<_> = commit.actor.iter().cloned().collect();
+        let Some(view) = self.cold.view(&commit.conv, &users).await? else {
+            return Ok(false);
+        };
+        let member = view.members.first();
+        if conflicts(commit, Some(&view.conversation), member) {
+            return Ok(false);
+        }
+        hot.expect_version = Some(view.conversation.version);
+        Ok(true)
+    }
+
+    /// Brings what was appended to the cold store before it is answered.
+    async fn confirm(
+        &self,
+        batch: &[Commit],
+        at: &[usize],
+        reached: &BTreeMap<ConversationId, Seq>,
+        answers: &mut Answers,
+    ) {
+        let convs: Vec<_> = reached.keys().cloned().collect();
+        let cold = self.flush_logs(&convs).await;
+        for at in at {
+            let conv = &batch[*at].conv;
+            let Some(Ok(committed)) = &answers[*at] else {
+                continue;
+            };
+            let last = committed.appended.iter().map(|it| it.seq).max();
+            let is_there = match &cold {
+                Ok(cold) => cold.get(conv).is_some_and(|cold| last <= Some(*cold)),
+                Err(_) => false,
+            };
+            if reached.contains_key(conv) && !is_there {
+                answers[*at] = Some(Err(away()));
+            }
+        }
+    }
+}
+
+fn done(commit: &Commit, first: Seq, version: Seq) -> Committed {
+    let places = (first.0..)
+        .map(Seq)
+        .zip(im_core::rule::commit::appends(commit));
+    let appended = places.map(|(seq, entry)| Appended {
+        seq,
+        id: entry.id,
+        at: entry.at,
+        dup: false,
+    });
+    Committed {
+        appended: appended.collect(),
+        version,
+        created: false,
+    }
+}
+
+fn sent(commit: &Commit, found: Vec<Option<Stored>>, version: Seq) -> Result<Committed, Rejected> {
+    let mut found = found.into_iter();
+    let duplicate = duplicate_at(commit, version, |_, _| found.next().flatten())?;
+    duplicate.ok_or_else(|| PortError::new(PortErrorKind::Internal).into())
+}
+
+pub(crate) fn is_fenced<T>(answer: &Result<T, Rejected>) -> bool {
+    matches!(answer, Err(Rejected::Store(error)) if error.kind() == PortErrorKind::Fenced)
+}
+
+pub(crate) fn away() -> Rejected {
+    PortError::new(PortErrorKind::Unavailable).into()
+}

@@ -1,0 +1,323 @@
+//! What is the cold store's: commits that do more than append, and who has a log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use im_core::model::{ConversationId, Holder, MessageId, Seq};
+use im_core::port::{
+    Commit, Hold, LogQuery, Pending, PortError, PortErrorKind, Rejected, Settle, Warming, Write,
+};
+use tokio::time::Instant;
+
+use crate::Inner;
+use crate::append::{Answers, is_fenced};
+
+/// How often a commit is tried that finds its log hot again each time.
+const FENCED_TRIES: usize = 20;
+/// How long to wait before one looks again who has a log.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// Entries that a log which becomes hot brings along, for those who catch up and for their ids.
+const WARM_ENTRIES: usize = 100;
+/// Bytes of their bodies.
+const WARM_BYTES: usize = 256 << 10;
+
+impl Inner {
+    /// Commits to the cold store; what is hot of their logs goes there before.
+    pub(crate) async fn direct(&self, batch: &[Commit], at: &[usize], answers: &mut Answers) {
+        let mut at = at.to_vec();
+        for _ in 0..FENCED_TRIES {
+            let commits: Vec<_> = at.iter().map(|at| batch[*at].clone()).collect();
+            let found = self.cold.commit(&commits).await;
+            let mut fenced = Vec::new();
+            for (at, answer) in at.into_iter().zip(found) {
+                if is_fenced(&answer) {
+                    fenced.push(at);
+                } else {
+                    answers[at] = Some(answer);
+                }
+            }
+            at = fenced;
+            let convs: BTreeSet<_> = at.iter().map(|at| &batch[*at].conv).collect();
+            let mut failed = BTreeMap::new();
+            for conv in convs {
+                if let Err(error) = self.release(conv).await {
+                    failed.insert(conv, error);
+                }
+            }
+            at.retain(|at| match failed.get(&batch[*at].conv) {
+                Some(error) => {
+                    answers[*at] = Some(Err(error.clone().into()));
+                    false
+                }
+                None => true,
+            });
+            if at.is_empty() {
+                return;
+            }
+        }
+        // Those that are left have no answer: others were quicker each time.
+    }
+
+    /// Gives a log back to the cold store, with all that is hot of it.
+    async fn release(&self, conv: &ConversationId) -> Result<(), PortError> {
+        let closed = match self.hot.close(conv, None).await {
+            // What was answered is in the cold store, so it can do without the tier.
+            Err(error) if self.is_cached() => return Err(error),
+            Err(_) => return self.seize(conv, Duration::ZERO).await,
+            Ok(closed) => closed,
+        };
+        let Some(pending) = closed else {
+            return self.seize(conv, self.options.lost_after).await;
+        };
+        let holder = pending.holder;
+        let commit = flush_commit(&pending, Holder(0));
+        let answer = self.cold.commit(std::slice::from_ref(&commit)).await;
+        match answer.into_iter().next() {
+            Some(Ok(_)) => self.hot.settle(conv, holder, Settle::Forget).await,
+            Some(Err(Rejected::Store(error))) if error.is_retryable() => {
+                self.reopen(&pending).await?;
+                Err(error)
+            }
+            _ => self.give_up(&pending).await,
+        }
+    }
+
+    /// Somebody closed a log and did not come back.
+    pub(crate) async fn take_over(&self, conv: &ConversationId) -> Result<(), PortError> {
+        match self.hot.close(conv, None).await? {
+            Some(pending) => self.reopen(&pending).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Lets a closed log go on, under a new number: whatever was under way to give it back under
+    /// the old one comes too late.
+    async fn reopen(&self, pending: &Pending) -> Result<(), PortError> {
+        let (conv, holder) = (&pending.conv, pending.holder);
+        let to = self.new_holder();
+        let commit = hold_commit(conv, holder, to, None, false);
+        let answer = self.cold.commit(&[commit]).await;
+        match answer.into_iter().next() {
+            Some(Ok(_)) => self.hot.settle(conv, holder, Settle::Reopen(to)).await,
+            // It stays closed, for the next one to take over.
+            Some(Err(Rejected::Store(error))) if error.is_retryable() => Err(error),
+            _ => self.give_up(pending).await,
+        }
+    }
+
+    /// Takes a log back that the tier does not have: it was lost there, unless somebody warms it
+    /// right now, which is waited for.
+    async fn seize(&self, conv: &ConversationId, lost_after: Duration) -> Result<(), PortError> {
+        let deadline = Instant::now() + lost_after;
+        loop {
+            let Some(view) = self.cold.view(conv, &[]).await? else {
+                return Ok(());
+            };
+            let holder = view.conversation.holder;
+            if holder == Holder(0) {
+                return Ok(());
+            }
+            if Instant::now() < deadline {
+                tokio::time::sleep(LOOK_AGAIN).await;
+                if self.hot.read(conv, None).await?.is_some() {
+                    return Ok(());
+                }
+                continue;
+            }
+            let lost = self.is_cached();
+            let commit = hold_commit(conv, holder, Holder(0), None, lost);
+            let answer = self.cold.commit(&[commit]).await;
+            match answer.into_iter().next() {
+                Some(Ok(_)) => {
+                    note_lost(lost);
+                    return Ok(());
+                }
+                Some(Err(Rejected::Store(error))) if error.is_retryable() => return Err(error),
+                // Somebody else was quicker.
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Makes a log hot. Whether it exists.
+    pub(crate) async fn warm(&self, conv: &ConversationId) -> Result<bool, PortError> {
+        let deadline = Instant::now() + self.options.lost_after;
+        for _ in 0.. {
+            let Some(view) = self.cold.view(conv, &[]).await? else {
+                return Ok(false);
+            };
+            let there = view.conversation;
+            if there.holder != Holder(0) {
+                if self.hot.read(conv, None).await?.is_some() {
+                    return Ok(true);
+                }
+                if Instant::now() < deadline {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    continue;
+                }
+            }
+            let query = LogQuery::Before {
+                seq: there.head.next(),
+                limit: WARM_ENTRIES,
+                bytes: WARM_BYTES,
+            };
+            let entries = self.cold.log(conv, query).await?;
+            let (from, to) = (there.holder, self.new_holder());
+            let lost = from != Holder(0) && self.is_cached();
+            let commit = hold_commit(conv, from, to, Some(there.head), lost);
+            let answer = self.cold.commit(&[commit]).await;
+            match answer.into_iter().next() {
+                Some(Ok(_)) => {
+                    note_lost(lost);
+                    let first = entries.first();
+                    let log = Warming {
+                        conv: conv.clone(),
+                        holder: to,
+                        head: there.head,
+                        version: there.version,
+                        is_whole: first.is_none_or(|first| {
+                            first.seq <= there.first_seq || self.is_forgotten(first.at)
+                        }),
+                        entries,
+                    };
+                    if self.hot.warm(&log).await? == to {
+                        return Ok(true);
+                    }
+                    // The tier has a life of it that is over.
+                    if let Some(old) = self.hot.close(conv, None).await? {
+                        self.give_up(&old).await?;
+                    }
+                }
+                Some(Err(Rejected::Store(error))) if error.is_retryable() => return Err(error),
+                Some(Err(Rejected::Store(error))) if error.kind() != PortErrorKind::Fenced => {
+                    return Err(error);
+                }
+                // Somebody was quicker.
+                _ => tokio::task::yield_now().await,
+            }
+            if Instant::now() > deadline + self.options.lost_after {
+                break;
+            }
+        }
+        Err(PortError::new(PortErrorKind::Unavailable))
+    }
+
+    /// The cold store refused what the tier has of a log: its life there is void, since the tier
+    /// went back in time or somebody took the log for lost. What was answered of it and is not in
+    /// the store is appended there anew; as it stands elsewhere then, the log begins another epoch.
+    pub(crate) async fn give_up(&self, pending: &Pending) -> Result<(), PortError> {
+        let (conv, holder) = (&pending.conv, pending.holder);
+        let Some(pending) = self.hot.close(conv, Some(holder)).await? else {
+            return Ok(());
+        };
+        if self.is_cached() && !pending.run.entries.is_empty() {
+            self.append_anew(&pending).await?;
+        } else {
+            let view = self.cold.view(conv, &[]).await?;
+            if view.is_some_and(|view| view.conversation.holder == holder) {
+                let commit = hold_commit(conv, holder, Holder(0), None, false);
+                done(self.cold.commit(&[commit]).await)?;
+            }
+        }
+        self.hot.settle(conv, holder, Settle::Forget).await
+    }
+
+    async fn append_anew(&self, pending: &Pending) -> Result<(), PortError> {
+        let conv = &pending.conv;
+        let Some(view) = self.cold.view(conv, &[]).await? else {
+            return Ok(());
+        };
+        let query = LogQuery::After {
+            seq: Seq(pending.run.first.0.saturating_sub(1)),
+            limit: pending.run.entries.len(),
+            bytes: usize::MAX,
+        };
+        let there = self.cold.log(conv, query).await?;
+        let there: BTreeMap<Seq, MessageId> = there.iter().map(|it| (it.seq, it.id)).collect();
+        let places = (pending.run.first.0..).map(Seq).zip(&pending.run.entries);
+        let missing: Vec<_> = places
+            .filter(|(seq, entry)| there.get(seq) != Some(&entry.id))
+            .map(|(_, entry)| entry.clone())
+            .collect();
+        let holder = view.conversation.holder;
+        if holder == Holder(0) && missing.is_empty() {
+            return Ok(());
+        }
+        let lost = !missing.is_empty();
+        let mut batch = vec![hold_commit(conv, holder, Holder(0), None, lost)];
+        batch.extend(missing.into_iter().map(|entry| Commit {
+            conv: conv.clone(),
+            expect_version: None,
+            actor: None,
+            writes: vec![Write::Append(entry)],
+        }));
+        note_lost(lost);
+        done(self.cold.commit(&batch).await)
+    }
+
+    /// Whether ids of that time and before count no more.
+    fn is_forgotten(&self, at: im_core::model::Timestamp) -> bool {
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed();
+        let now = now.map_or(0, |now| now.as_millis() as i64);
+        now.saturating_sub(at.0) > self.options.dedupe.as_millis() as i64
+    }
+}
+
+/// What brings a log's pending part to the cold store, and says who has the log then.
+pub(crate) fn flush_commit(pending: &Pending, to: Holder) -> Commit {
+    let mut writes = vec![Write::Hold(Hold {
+        from: pending.holder,
+        to,
+        head: None,
+        lost: false,
+    })];
+    if !pending.run.entries.is_empty() {
+        writes.push(Write::Place(pending.run.clone()));
+    }
+    writes.extend(pending.cursors.iter().cloned().map(Write::Cursor));
+    Commit {
+        conv: pending.conv.clone(),
+        expect_version: None,
+        actor: None,
+        writes,
+    }
+}
+
+fn hold_commit(
+    conv: &ConversationId,
+    from: Holder,
+    to: Holder,
+    head: Option<Seq>,
+    lost: bool,
+) -> Commit {
+    Commit {
+        conv: conv.clone(),
+        expect_version: None,
+        actor: None,
+        writes: vec![Write::Hold(Hold {
+            from,
+            to,
+            head,
+            lost,
+        })],
+    }
+}
+
+/// Whether all of a batch came to the store, or are there already.
+fn done<T>(answers: Vec<Result<T, Rejected>>) -> Result<(), PortError> {
+    for answer in answers {
+        match answer {
+            Ok(_) | Err(Rejected::CmIdReused | Rejected::Conflict) => {}
+            Err(Rejected::Store(error)) => return Err(error),
+            Err(_) => return Err(PortError::new(PortErrorKind::Internal)),
+        }
+    }
+    Ok(())
+}
+
+fn note_lost(lost: bool) {
+    if lost {
+        metrics::counter!("im_hot_lost_total").increment(1);
+        tracing::warn!("the hot tier lost the end of a log; the log begins another epoch");
+    }
+}

@@ -1,0 +1,64 @@
+//! The store of two tiers: the whole suite of stores on it, and faults of both tiers.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use im_core::port::{Hot, Store};
+use im_store_tiered::{Durability, Options, Tiered};
+use im_testkit::memory::{MemoryHot, MemoryStore};
+
+mod cached_in_memory {
+    im_testkit::store_suite!(super::in_memory(
+        super::options(super::Durability::Cached),
+        1000
+    ));
+}
+
+mod committed_in_memory {
+    im_testkit::store_suite!(super::in_memory(
+        super::options(super::Durability::Committed),
+        1000
+    ));
+}
+
+/// The tier keeps next to nothing that the store has: every read is over the seam.
+mod with_little_kept {
+    im_testkit::store_suite!(super::in_memory(
+        super::options(super::Durability::Cached),
+        1
+    ));
+}
+
+/// The first append to a conversation goes to the cold store.
+mod with_a_first_touch {
+    im_testkit::store_suite!(super::in_memory(
+        super::Options {
+            warm_within: super::Duration::from_secs(60),
+            ..super::options(super::Durability::Cached)
+        },
+        1000
+    ));
+}
+
+fn options(durability: Durability) -> Options {
+    Options {
+        durability,
+        warm_within: Duration::ZERO,
+        flush_every: Duration::from_millis(5),
+        ..Options::default()
+    }
+}
+
+async fn in_memory(options: Options, keep: usize) -> ((), Arc<dyn Store>) {
+    let hot: Arc<dyn Hot> = Arc::new(MemoryHot::new(keep, 100_000));
+    (
+        (),
+        Arc::new(Tiered::start(hot, Arc::new(MemoryStore::new()), options)),
+    )
+}

@@ -5,6 +5,7 @@ mod conversation;
 mod entry;
 mod id;
 mod json;
+mod slot;
 mod stamps;
 mod value;
 
@@ -17,6 +18,7 @@ pub use id::{
 };
 pub use json::JsonError;
 pub(crate) use json::read_json;
+pub use slot::Slot;
 pub use stamps::{Stamps, StampsError};
 pub use value::{DEPTH_MAX, INTEGER_MAX, Value, Violation};
 pub(crate) use value::{FRAME_DEPTH_MAX, NESTING_MAX, write_display, write_json_text};

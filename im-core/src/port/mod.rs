@@ -10,6 +10,7 @@ mod error;
 mod hooks;
 mod hot;
 mod registry;
+mod shard;
 mod store;
 
 pub use auth::{AuthError, Authenticator, Identity};
@@ -20,6 +21,7 @@ pub use error::{PortError, PortErrorKind};
 pub use hooks::{Hooks, Verdict};
 pub use hot::{Hot, HotAnswer, HotCommit, HotView, Lag, Pending, Settle, Warming, Which};
 pub use registry::{Lease, Registry, Route};
+pub use shard::{Cargo, CargoQuery, Holding, Holdings, Phase, Place, Shard};
 pub use store::{
     Appended, Changed, ChangedConversation, Commit, Committed, CursorMove, Departed, FirstSeq,
     Hold, LogQuery, MemberChange, MemberOp, MembershipLine, MembershipPage, NewConversation,

@@ -43,7 +43,8 @@ pub enum Write {
     /// Moves a member's cursors, never backwards, never beyond the head; of one who is no member
     /// nothing happens.
     Cursor(CursorMove),
-    /// One user blocks another, or no longer. Needs no conversation.
+    /// One user blocks another, or no longer. Needs no conversation; the commit's is their
+    /// [direct one](crate::model::direct_id), so that a store of several databases finds it.
     Block {
         /// Who blocks.
         user: UserId,
@@ -54,6 +55,8 @@ pub enum Write {
     },
     /// Keeps a record until it expires. A record that is there (and not expired) rejects the
     /// commit with [`Rejected::Done`], before `expect_version` is looked at. Needs no conversation.
+    /// Of commits under one key at the same time, only those to one conversation are sure to see
+    /// each other.
     Record(Record),
     /// Takes, keeps or gives up the log. While somebody holds it, a commit that changes the log,
     /// its members or its title is rejected as [`Fenced`](super::PortErrorKind::Fenced), but for

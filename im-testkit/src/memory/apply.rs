@@ -3,17 +3,18 @@
 
 use std::collections::BTreeMap;
 
-use im_core::model::{ConversationId, NewEntry, Seq, Stamp, Timestamp, UserId};
+use im_core::model::{ConversationId, NewEntry, Seq, Slot, Stamp, Timestamp, UserId};
 use im_core::port::{
     Appended, Commit, Committed, CursorMove, Hold, MemberChange, NewConversation, Record,
     RecordKey, Rejected, Run, Write,
 };
 use im_core::rule::commit as rule;
 
-use super::state::{Log, Row, State};
+use super::state::{Kept, Log, Row, State};
 
 impl State {
     pub(super) fn apply(&mut self, commit: &Commit, now: Timestamp) -> Result<Committed, Rejected> {
+        self.fence(&commit.conv)?;
         if let Some(duplicate) = self.duplicate(commit)? {
             return Ok(duplicate);
         }
@@ -38,7 +39,11 @@ impl State {
                 Write::Cursor(to) => self.cursor(&commit.conv, to, step.stamp),
                 Write::Block { user, other, on } => self.block(user, other, *on),
                 Write::Record(record) => {
-                    self.records.insert(record.key.clone(), record.clone());
+                    let kept = Kept {
+                        slot: Slot::of(&commit.conv),
+                        record: record.clone(),
+                    };
+                    self.records.insert(record.key.clone(), kept);
                 }
                 Write::Hold(hold) => restarted |= self.hold(&commit.conv, hold),
                 Write::Place(run) => done.appended.extend(self.place(&commit.conv, run)),
@@ -184,7 +189,8 @@ impl State {
                 value: "true".to_owned(),
                 expires_at: Timestamp(i64::MAX),
             };
-            self.records.insert(key, record);
+            let slot = Slot::of_block(user, other);
+            self.records.insert(key, Kept { slot, record });
         } else {
             self.records.remove(&key);
         }
@@ -226,7 +232,7 @@ impl State {
         }
     }
 
-    fn enlist(&mut self, user: &UserId, conv: &ConversationId) {
+    pub(super) fn enlist(&mut self, user: &UserId, conv: &ConversationId) {
         self.lists
             .entry(user.clone())
             .or_default()

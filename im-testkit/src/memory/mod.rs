@@ -7,6 +7,7 @@ mod faulty;
 mod hot;
 mod log;
 mod people;
+mod shard;
 mod state;
 mod store;
 

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use im_core::model::{
-    CmId, Conversation, ConversationId, Entry, Family, Member, Seq, Stamp, Stamps, Timestamp,
+    CmId, Conversation, ConversationId, Entry, Family, Member, Seq, Slot, Stamp, Stamps, Timestamp,
     UserId,
 };
 use im_core::port::{
     Changed, ChangedConversation, Departed, MembershipLine, MembershipPage, Record, RecordKey, View,
 };
+
+use super::shard::Held;
 
 /// Where counting *say* entries for `unread` ends.
 const UNREAD_MAX: usize = 999;
@@ -21,11 +23,20 @@ pub(super) struct State {
     pub(super) lists: BTreeMap<UserId, BTreeSet<ConversationId>>,
     /// Conversations in the order of their last change.
     pub(super) changes: BTreeMap<Stamp, ConversationId>,
-    pub(super) records: BTreeMap<RecordKey, Record>,
+    pub(super) records: BTreeMap<RecordKey, Kept>,
     /// The last stamp given.
     pub(super) stamp: Stamp,
     /// The last number that [`Store::enter`](im_core::port::Store::enter) gave.
     pub(super) entered: u64,
+    /// What it holds, if it is a shard.
+    pub(super) held: Option<Held>,
+}
+
+/// A record, and the slot that it goes with.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    pub(super) slot: Slot,
+    pub(super) record: Record,
 }
 
 /// One conversation.
@@ -161,7 +172,8 @@ impl State {
     }
 
     pub(super) fn record(&self, key: &RecordKey, now: Timestamp) -> Option<&Record> {
-        self.records.get(key).filter(|it| it.expires_at > now)
+        let record = self.records.get(key).map(|kept| &kept.record);
+        record.filter(|it| it.expires_at > now)
     }
 }
 

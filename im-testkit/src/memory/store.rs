@@ -9,7 +9,7 @@ use im_core::port::{
     Changed, Clock, Commit, Committed, LogQuery, MembershipPage, PortError, RecordKey, Rejected,
     Store, View,
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::state::State;
 
@@ -44,6 +44,10 @@ impl MemoryStore {
             state: Mutex::new(self.state.lock().clone()),
             clock: self.clock.clone(),
         }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
     }
 
     fn now(&self) -> Timestamp {

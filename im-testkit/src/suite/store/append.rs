@@ -129,24 +129,24 @@ pub async fn ids_of_full_length_are_kept_apart(store: Shared) {
         assert_eq!(names(&store, &id).await, [who.as_str()]);
         assert_eq!(texts(&store, &id).await, ["a", "b"]);
         let key = answer(&who, &"𝄞".repeat(64));
-        Change::to(&id)
-            .record(&key, last, NEVER)
-            .block(&who, &id, true)
-            .done(&store)
-            .await;
+        Change::to(&id).record(&key, last, NEVER).done(&store).await;
+        Change::of_block(&who, &id, true).done(&store).await;
         assert_eq!(recorded(&store, &key, AT).await.as_deref(), Some(last));
     }
 }
 
 /// A commit happens as a whole: refused for its last write, it has written nothing of the others.
 pub async fn a_refused_commit_has_written_nothing(store: Shared) {
-    group(&store, "g", &["al", "bo"]).await;
-    say(&store, "g", "al", "first").await;
+    // Theirs, as the block is one of its writes.
+    let g = direct("al", "bo");
+    let g = g.as_str();
+    group(&store, g, &["al", "bo"]).await;
+    say(&store, g, "al", "first").await;
     let (key, free) = (answer("al", "k"), answer("al", "free"));
-    Change::to("g").record(&key, "1", NEVER).done(&store).await;
-    let before = conversation(&store, "g").await;
+    Change::to(g).record(&key, "1", NEVER).done(&store).await;
+    let before = conversation(&store, g).await;
     let since = list(&store, "al", &Stamps::START).await.stamps;
-    let commit = Change::to("g")
+    let commit = Change::to(g)
         .say("al", "second")
         .title("other")
         .member("bo", MemberOp::Remove)
@@ -155,10 +155,10 @@ pub async fn a_refused_commit_has_written_nothing(store: Shared) {
         .record(&free, "1", NEVER)
         .record(&key, "2", NEVER);
     assert_rejected!(commit.on(&store).await, Rejected::Done(_));
-    assert_eq!(conversation(&store, "g").await, before);
-    assert_eq!(texts(&store, "g").await, ["first"]);
-    assert_eq!(names(&store, "g").await, ["al", "bo"]);
-    assert_eq!(member(&store, "g", "al").await.read, Seq(0));
+    assert_eq!(conversation(&store, g).await, before);
+    assert_eq!(texts(&store, g).await, ["first"]);
+    assert_eq!(names(&store, g).await, ["al", "bo"]);
+    assert_eq!(member(&store, g, "al").await.read, Seq(0));
     assert_eq!(recorded(&store, &free, AT).await, None);
     assert_eq!(recorded(&store, &block("al", "bo"), AT).await, None);
     assert!(list(&store, "al", &since).await.lines.is_empty());

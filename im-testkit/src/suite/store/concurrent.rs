@@ -151,8 +151,8 @@ pub async fn a_request_of_many_tasks_is_done_once(store: Shared) {
         let answers = at_once(|task| {
             let (store, key) = (Arc::clone(&store), key.clone());
             async move {
-                let id = format!("g{round} {task}");
-                let change = Change::to(&id).create(&["al"]).record(&key, &id, NEVER);
+                let change = Change::to(&format!("g{round}")).create(&["al"]);
+                let change = change.record(&key, &task.to_string(), NEVER);
                 change.on(&store).await
             }
         });

@@ -25,10 +25,13 @@ pub async fn a_retry_gets_the_first_answer(store: Shared) {
 
 /// A duplicate is the whole commit: its other writes don't happen, no list changes.
 pub async fn a_duplicate_writes_nothing_else(store: Shared) {
-    group(&store, "g", &["al", "bo"]).await;
-    let send = || Change::to("g").append(sent("al", "m", "hi"));
+    // Theirs, as the block is one of its writes.
+    let g = direct("al", "bo");
+    let g = g.as_str();
+    group(&store, g, &["al", "bo"]).await;
+    let send = || Change::to(g).append(sent("al", "m", "hi"));
     send().done(&store).await;
-    let before = conversation(&store, "g").await;
+    let before = conversation(&store, g).await;
     let since = list(&store, "al", &Stamps::START).await.stamps;
     let key = answer("al", "k");
     let commit = send()
@@ -40,9 +43,9 @@ pub async fn a_duplicate_writes_nothing_else(store: Shared) {
     let done = commit.done(&store).await;
     assert!(done.appended[0].dup && !done.created);
     assert_eq!(done.version, before.version);
-    assert_eq!(conversation(&store, "g").await, before);
-    assert_eq!(names(&store, "g").await, ["al", "bo"]);
-    assert_eq!(member(&store, "g", "al").await.read, Seq(0));
+    assert_eq!(conversation(&store, g).await, before);
+    assert_eq!(names(&store, g).await, ["al", "bo"]);
+    assert_eq!(member(&store, g, "al").await.read, Seq(0));
     assert_eq!(recorded(&store, &key, AT).await, None);
     assert_eq!(recorded(&store, &block("al", "bo"), AT).await, None);
     assert!(list(&store, "al", &since).await.lines.is_empty());

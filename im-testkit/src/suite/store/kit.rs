@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use im_core::model::{
     Body, CmId, Conversation, ConversationId, ConversationKind, Draft, Entry, Member, Mentions,
-    MessageId, NewEntry, Role, Seq, Stamps, Target, Timestamp, UserId,
+    MessageId, NewEntry, Role, Seq, Stamps, Target, Timestamp, UserId, direct_id,
 };
 use im_core::port::{
     Appended, Commit, Committed, CursorMove, FirstSeq, LogQuery, MemberChange, MemberOp,
@@ -56,6 +56,11 @@ pub(super) fn users(ids: &[&str]) -> Vec<UserId> {
 
 pub(super) fn conv(id: &str) -> ConversationId {
     ConversationId::new(id).expect("a conversation id")
+}
+
+/// The direct conversation of two users.
+pub(super) fn direct(a: &str, b: &str) -> ConversationId {
+    direct_id(&user(a), &user(b))
 }
 
 pub(super) fn cm(id: &str) -> CmId {
@@ -166,6 +171,11 @@ impl Change {
 
     pub(super) fn read(self, id: &str, seq: u64) -> Self {
         self.cursor(id, None, Some(seq))
+    }
+
+    /// A block alone, where it belongs.
+    pub(super) fn of_block(user_id: &str, other: &str, on: bool) -> Self {
+        Self::to(direct(user_id, other).as_str()).block(user_id, other, on)
     }
 
     pub(super) fn block(self, user_id: &str, other: &str, on: bool) -> Self {

@@ -44,7 +44,7 @@ pub async fn head_title_own_read_and_membership_are_changes(store: Shared) {
         (tell().member("cy", joins(FirstSeq::All)), true),
         (tell().member("al", MemberOp::Role(Role::Admin)), true),
         (tell().member("bo", MemberOp::Mute(Some(NEVER))), true),
-        (Change::to("g").block("al", "bo", true), false),
+        (Change::of_block("al", "bo", true), false),
         (Change::to("h").create(&["bo"]).say("bo", "1"), false),
     ];
     for (change, expected) in table {

@@ -92,7 +92,7 @@ pub async fn cursors_of_those_who_are_no_members_do_nothing(store: Shared) {
 /// conversation and makes none.
 pub async fn a_block_has_a_direction_and_an_end(store: Shared) {
     let there = async |from, to| recorded(&store, &block(from, to), AT).await.is_some();
-    let set = |on| Change::to("d").block("a", "b", on).done(&store);
+    let set = |on| Change::of_block("a", "b", on).done(&store);
     for _ in 0..2 {
         set(true).await;
         assert!(there("a", "b").await);
@@ -109,7 +109,7 @@ pub async fn a_block_has_a_direction_and_an_end(store: Shared) {
     }
     set(true).await;
     assert!(there("a", "b").await);
-    assert!(!exists(&store, "d").await);
+    assert!(!exists(&store, direct("a", "b").as_str()).await);
 }
 
 /// A record is there under exactly its key, with its value, until it expires.
@@ -209,7 +209,7 @@ pub async fn what_no_list_shows_changes_no_list(store: Shared) {
     Change::to("g").read("bo", 3).done(&store).await;
     let since = now(&store).await;
     let commits = [
-        Change::to("d").block("al", "bo", true),
+        Change::of_block("al", "bo", true),
         Change::to("g").record(&answer("al", "k"), "1", NEVER),
         Change::to("g").cursor("bo", Some(4), Some(3)),
         Change::to("g").cursor("bo", Some(9), None),
@@ -239,10 +239,9 @@ pub async fn what_looks_like_a_statement_is_data(store: Shared) {
     for id in hostile {
         group(&store, id, &hostile).await;
         let done = Change::to(id).append(sent(id, id, id)).title(id);
-        let done = done
-            .record(&answer(id, id), id, NEVER)
-            .block(id, "bo", true);
+        let done = done.record(&answer(id, id), id, NEVER);
         done.done(&store).await;
+        Change::of_block(id, "bo", true).done(&store).await;
     }
     for id in hostile {
         assert_eq!(texts(&store, id).await, [id]);

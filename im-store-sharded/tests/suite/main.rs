@@ -1,0 +1,31 @@
+//! One store over several databases, as every other store; and slots on the move.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use std::sync::Arc;
+
+use im_core::port::{Shard, Store};
+use im_store_sharded::Sharded;
+use im_testkit::memory::MemoryStore;
+
+mod kit;
+mod load;
+mod moves;
+mod open;
+
+mod three_in_memory {
+    im_testkit::store_suite!(super::fresh(3));
+}
+
+mod one_in_memory {
+    im_testkit::store_suite!(super::fresh(1));
+}
+
+fn memories(count: usize) -> Vec<Arc<dyn Shard>> {
+    let new = |_| Arc::new(MemoryStore::new()) as Arc<dyn Shard>;
+    (0..count).map(new).collect()
+}
+
+async fn fresh(count: usize) -> ((), Arc<dyn Store>) {
+    ((), Arc::new(Sharded::open(memories(count)).await.unwrap()))
+}

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! **Who is right about a slot** is what the databases themselves say: each holds its slots with an
-//! epoch, and the [map](map) is no more than what they said last. A commit to a database that does
+//! epoch, and the map is no more than what they said last. A commit to a database that does
 //! not have the slot open is refused by that database, in the commit's own transaction; then the
 //! map is read again.
 //!
@@ -54,7 +54,7 @@ pub use mover::{Mover, Step};
 /// The most databases: a sync token names a stamp of each, in at most 256 bytes.
 pub const SHARDS_MAX: usize = 16;
 
-/// A store over several databases. See the [crate](crate).
+/// A store over several databases. See the [crate].
 #[derive(Debug)]
 pub struct Sharded {
     shards: Vec<Arc<dyn Shard>>,

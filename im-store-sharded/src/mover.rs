@@ -48,7 +48,9 @@ pub enum Step {
     Done,
 }
 
-/// Moves a slot. See the [module](self).
+/// Moves a slot to another database while both are in use. Each [step](Self::step) is one
+/// transaction, or may be done twice, and the databases say how far the move has come: a mover that
+/// died is followed by any other.
 #[derive(Debug)]
 pub struct Mover<'a> {
     sharded: &'a Sharded,

@@ -179,7 +179,7 @@ impl Sharded {
             for (answer, place) in given.into_iter().zip(places) {
                 let is_elsewhere = matches!(
                     &answer,
-                    Err(Rejected::Store(error)) if error.kind() == PortErrorKind::Fenced
+                    Err(Rejected::Store(error)) if error.kind() == PortErrorKind::Moved
                 );
                 if !is_elsewhere {
                     answers[place] = Some(answer);

@@ -18,6 +18,8 @@ pub enum PortErrorKind {
     TooLarge,
     /// The caller is no longer the owner of what it writes (its lease or epoch is over).
     Fenced,
+    /// What was asked for is kept in another database now: ask there.
+    Moved,
     /// What the backend holds is not what was written.
     Corrupt,
     /// A bug, of the adapter's or the caller's.
@@ -73,6 +75,7 @@ impl fmt::Display for PortError {
             PortErrorKind::Busy => "the backend has too much in hand",
             PortErrorKind::TooLarge => "larger than the backend takes",
             PortErrorKind::Fenced => "no longer the owner",
+            PortErrorKind::Moved => "kept in another database",
             PortErrorKind::Corrupt => "the backend holds something else than was written",
             PortErrorKind::Internal => "an internal error",
         })

@@ -100,7 +100,7 @@ pub struct Cargo {
 ///
 /// Once it [is one](Self::enroll), [`Store::commit`] answers a commit to a slot that is not open
 /// here with [`Rejected::Store`](super::Rejected::Store) of kind
-/// [`Fenced`](super::PortErrorKind::Fenced), and what it answers otherwise was decided while the
+/// [`Moved`](super::PortErrorKind::Moved), and what it answers otherwise was decided while the
 /// slot was open: that is checked inside the commit's own transaction. Reads are not checked; who
 /// asks looks at the [holdings](Self::holdings) afterwards.
 #[async_trait]

@@ -31,7 +31,7 @@ impl State {
         if held.slots.get(&Slot::of(conv)).is_some_and(is_open) {
             return Ok(());
         }
-        Err(fenced().into())
+        Err(PortError::new(PortErrorKind::Moved).into())
     }
 
     fn holdings(&self) -> Holdings {

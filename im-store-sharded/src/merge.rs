@@ -51,6 +51,7 @@ pub(crate) fn merge(since: &Stamps, parts: &[Option<Part>], limit: usize) -> Mer
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::btree_set;
     use proptest::prelude::*;
 
     use super::*;
@@ -73,7 +74,7 @@ mod tests {
     proptest! {
         #[test]
         fn pages_of_several_databases_lose_and_double_nothing(
-            databases in prop::collection::vec(prop::collection::btree_set(1..500_u64, 0..40), 1..6),
+            databases in prop::collection::vec(btree_set(1..500_u64, 0..40), 1..6),
             limit in 1..50_usize,
             away in prop::collection::vec(any::<u8>(), 400),
         ) {
@@ -86,10 +87,10 @@ mod tests {
             // A page each line, and those on which a database was away.
             for _ in 0..=total + 400 {
                 let share = share(limit, databases.len());
-                let is_away = |bits: Option<u8>, at: usize| bits.is_some_and(|it| it & (1 << at) > 0);
                 let bits = away.next();
+                let is_away = |at: usize| bits.is_some_and(|it| it & (1 << at) > 0);
                 let answers: Vec<_> = databases.iter().enumerate().map(|(at, lines)| {
-                    (!is_away(bits, at)).then(|| page(lines, since.of(at), share))
+                    (!is_away(at)).then(|| page(lines, since.of(at), share))
                 }).collect();
                 let parts: Vec<_> = answers.iter().map(|it| it.as_ref().map(|it| it.1)).collect();
                 let merged = merge(&since, &parts, limit);

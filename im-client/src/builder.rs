@@ -134,7 +134,8 @@ impl ClientBuilder {
     /// Starts the client and waits for its first connection.
     ///
     /// # Errors
-    /// When the first connection fails at every address (the client is stopped then), or as [`start`](Self::start).
+    /// When the first connection fails at every address (the client is stopped then), or as
+    /// [`start`](Self::start).
     pub async fn connect(self) -> Result<(Client, Events), ConnectError> {
         let (sender, first) = oneshot::channel();
         let started = self.launch(Some(sender)).await?;

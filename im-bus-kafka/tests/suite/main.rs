@@ -1,0 +1,61 @@
+//! The bus on a real Kafka, the one that `IMKIT_TEST_KAFKA_URL` names; without it, what needs one
+//! is passed over. `scripts/services up kafka` starts one. A broken way is not among the tests: the
+//! client goes to the address that the broker advertises, round any proxy.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use chrono::DateTime;
+use im_bus_kafka::{KafkaBus, Options};
+use im_testkit::suite::bus::{Connected, Dial, poison_is_passed_over};
+use rskafka::client::ClientBuilder;
+use rskafka::client::partition::{Compression, UnknownTopicHandling};
+use rskafka::record::Record;
+
+im_testkit::broker_suite!(
+    connect,
+    "kafka",
+    "IMKIT_TEST_KAFKA_URL",
+    "kafka",
+    Duration::from_secs(5)
+);
+
+async fn connect(dial: Dial) -> Connected {
+    let options = Options {
+        prefix: dial.prefix,
+        ca_pem: dial.ca_pem,
+    };
+    Ok(Arc::new(KafkaBus::connect(&dial.url, options).await?))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn poison_is_passed() {
+    let Some(reach) = reach() else { return };
+    let builder = ClientBuilder::new(vec![reach.place().to_owned()]);
+    let client = builder.build().await.unwrap();
+    poison_is_passed_over(&reach, async |frame| {
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
+        let now = DateTime::from_timestamp_millis(now.try_into().unwrap()).unwrap();
+        // That of all, and that of node n.
+        for partition in [0, 6] {
+            let topic = format!("{}.bus", reach.prefix());
+            let opened = client.partition_client(topic, partition, UnknownTopicHandling::Retry);
+            let record = Record {
+                key: (partition > 0).then(|| b"n".to_vec()),
+                value: (!frame.is_empty()).then(|| frame.to_vec()),
+                headers: Default::default(),
+                timestamp: now,
+            };
+            let opened = opened.await.unwrap();
+            let produced = opened.produce(vec![record], Compression::NoCompression);
+            produced.await.unwrap();
+        }
+    })
+    .await;
+}

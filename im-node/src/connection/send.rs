@@ -9,10 +9,11 @@ use std::sync::atomic::Ordering;
 
 use im_core::frame::{CloseCode, ErrorCode, Failure};
 use im_core::model::Draft;
+use im_core::port::{PortError, PortErrorKind};
 use parking_lot::Mutex;
 
 use super::Connection;
-use crate::appender::{Submission, Waiter, answer_sent, busy};
+use crate::appender::{Submission, Waiter, answer_sent, busy, port_failure};
 use crate::hub::LocalUser;
 use crate::link::Link;
 use crate::node::Inner;
@@ -108,16 +109,18 @@ async fn pump(inner: &Arc<Inner>, link: &Arc<Link>, sends: &SendQueue, local: &L
         let Some(Waiting { draft, refused }) = next else {
             return;
         };
-        let decided = match refused {
-            Some(failure) => inner.sent_or(&local.id, &draft, failure).await,
-            // What had to be read for the first is known for those behind it.
-            None => match inner.prepare_fast(&local.id, &draft) {
-                Some(Ok(prepared)) => Ok(Decided::Commit(Box::new(prepared))),
-                Some(Err(failure)) => inner.sent_or(&local.id, &draft, failure).await,
-                None => inner.prepare(&local.id, &draft).await,
-            },
-        };
+        // The device may have a connection elsewhere by now, and an answer to the same message
+        // there: what would be decided here could belie it.
+        if link.is_closing() {
+            link.send_answered();
+            continue;
+        }
+        let deciding = decide(inner, local, &draft, refused);
+        let decided = tokio::time::timeout(inner.settings.commit_deadline, deciding).await;
+        let late = || Err(port_failure(&PortError::new(PortErrorKind::Unavailable)));
+        let decided = decided.unwrap_or_else(|_| late());
         match decided {
+            Ok(Decided::Commit(_)) if link.is_closing() => link.send_answered(),
             Ok(Decided::Commit(prepared)) => submit(inner, link, draft, *prepared),
             Ok(Decided::Sent { conv, appended }) => {
                 answer_sent(inner, link, &conv, draft.cm_id, appended);
@@ -128,6 +131,23 @@ async fn pump(inner: &Arc<Inner>, link: &Arc<Link>, sends: &SendQueue, local: &L
                 link.send_answered();
             }
         }
+    }
+}
+
+async fn decide(
+    inner: &Inner,
+    local: &LocalUser,
+    draft: &Draft,
+    refused: Option<Failure>,
+) -> Result<Decided, Failure> {
+    if let Some(failure) = refused {
+        return inner.sent_or(&local.id, draft, failure).await;
+    }
+    // What had to be read for the first is known for those behind it.
+    match inner.prepare_fast(&local.id, draft) {
+        Some(Ok(prepared)) => Ok(Decided::Commit(Box::new(prepared))),
+        Some(Err(failure)) => inner.sent_or(&local.id, draft, failure).await,
+        None => inner.prepare(&local.id, draft).await,
     }
 }
 

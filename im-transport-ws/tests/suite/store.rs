@@ -84,6 +84,42 @@ async fn a_store_that_hangs_is_unavailable_after_the_deadline_and_the_retry_is_s
 }
 
 #[tokio::test]
+async fn a_send_that_waits_for_a_read_is_unavailable_after_the_deadline() {
+    let kit = Kit::with(|settings| settings.commit_deadline = DEADLINE).await;
+    let mut ana = kit.peer("ana", "d").await;
+    kit.store.set_reads(Some(Fault::Hang));
+    let start = Instant::now();
+    ana.say(&message("c1", BEN, "1")).await;
+    assert_eq!(ana.refused().await, "unavailable");
+    assert!((DEADLINE..DEADLINE * 10).contains(&start.elapsed()));
+    kit.store.set_reads(None);
+    assert_eq!(int(&ana.send("c1", BEN, "1").await, "seq"), 1);
+}
+
+/// The device comes back and sends it again: what it is told then must stand.
+#[tokio::test]
+async fn what_waits_for_a_read_is_not_stored_when_its_connection_is_gone() {
+    let kit = Kit::start().await;
+    let mut ana = kit.peer("ana", "d").await;
+    let mut ben = kit.peer("ben", "d").await;
+    kit.store.set_reads(Some(Fault::Hang));
+    ana.say(&message("c1", BEN, "1")).await;
+    ana.say(&message("c2", BEN, "2")).await;
+    ana.say(r#"{"t":"ping","id":1}"#).await;
+    ana.get("pong").await;
+    drop(ana);
+    while kit.node.connections() > 1 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    kit.store.set_reads(None);
+    ben.is_quiet("entry").await;
+    let mut ana = kit.peer("ana", "d").await;
+    let sent = ana.send("c2", BEN, "2").await;
+    assert_eq!(int(&sent, "seq"), 1, "c1 was not stored");
+    assert!(sent.get("dup").is_none_or(|dup| *dup == Value::from(false)));
+}
+
+#[tokio::test]
 async fn a_store_without_room_refuses_to_write_and_is_read_and_written_when_there_is_room() {
     let kit = Kit::with(|settings| settings.sweep = Duration::from_millis(100)).await;
     let mut ana = kit.peer("ana", "d").await;

@@ -1,4 +1,5 @@
-//! Who was removed gets nothing above the removal's own entry, neither pushed nor pulled.
+//! Who was removed gets nothing above the removal's own entry, neither pushed nor pulled, until
+//! they are in again: then it is part of the history that the conversation shows or hides.
 
 use im_core::frame::ServerFrame;
 use im_core::machine::InboxEvent;
@@ -17,7 +18,6 @@ fn check(
     how: &str,
     conv: &ConversationId,
     seq: Seq,
-    is_push: bool,
 ) -> Result<(), String> {
     // Of what is not there others tell.
     let Some(log) = seen
@@ -27,12 +27,7 @@ fn check(
     else {
         return Ok(());
     };
-    let fine = if is_push {
-        log.was_in(user, seq)
-    } else {
-        log.may_see(user, seq)
-    };
-    if fine {
+    if log.may_see(user, seq) {
         return Ok(());
     }
     Err(format!(
@@ -53,18 +48,18 @@ impl Invariant for Removed {
                 };
                 match frame {
                     ServerFrame::Entry(entry) => {
-                        check(seen, user, "pushed", &entry.conv, entry.seq, true)
+                        check(seen, user, "pushed", &entry.conv, entry.seq)
                     }
                     ServerFrame::Page(page) => page
                         .entries
                         .iter()
-                        .try_for_each(|it| check(seen, user, "paged", &it.conv, it.seq, false)),
+                        .try_for_each(|it| check(seen, user, "paged", &it.conv, it.seq)),
                     ServerFrame::Synced(synced) => synced.convs.iter().try_for_each(|line| {
-                        check(seen, user, "listed", &line.conv, line.last_seq, false)
+                        check(seen, user, "listed", &line.conv, line.last_seq)
                     }),
                     ServerFrame::Event(event) => match line_of(event) {
                         Some(line) if line.last_seq > Seq(0) && line.last_seq >= line.first_seq => {
-                            check(seen, user, "told of", &line.conv, line.last_seq, false)
+                            check(seen, user, "told of", &line.conv, line.last_seq)
                         }
                         _ => Ok(()),
                     },
@@ -75,7 +70,7 @@ impl Invariant for Removed {
                 client,
                 event: InboxEvent::Entry(entry),
             } => match seen.users.get(*client) {
-                Some(user) => check(seen, user, "handed", &entry.conv, entry.seq, false),
+                Some(user) => check(seen, user, "handed", &entry.conv, entry.seq),
                 None => Ok(()),
             },
             _ => Ok(()),

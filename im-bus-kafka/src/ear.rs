@@ -14,7 +14,7 @@ use rskafka::record::Record;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::topic::{ALL, Topic};
+use crate::topic::Topic;
 
 /// How long the broker waits for something to come before it answers with nothing.
 const FETCH_WAIT: Duration = Duration::from_millis(500);
@@ -36,7 +36,8 @@ impl Ear {
         inbox: Inbox,
     ) -> Result<Self, ConnectError> {
         let closed = Arc::new(Notify::new());
-        let partitions = BTreeSet::from([ALL, topic.partition_of(&To::Node(node.clone()))]);
+        let tos = [To::All, To::Node(node.clone())];
+        let partitions = BTreeSet::from(tos.map(|to| topic.partition_of(&to)));
         let mut reading = Vec::new();
         for partition in partitions {
             let partition = topic.partition(partition).await?;

@@ -17,7 +17,7 @@ use rskafka::record::Record;
 use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
-use crate::topic::{ALL, Topic};
+use crate::topic::Topic;
 
 /// The most messages that wait for a lane; the bus has a bound on all, and bytes, before.
 const WAITING_MAX: usize = 4096;
@@ -41,11 +41,12 @@ impl Mouth {
             lanes: (0..topic.partitions()).map(|_| OnceCell::new()).collect(),
             topic,
         };
-        mouth.lane(ALL).await?;
+        mouth.lane(&To::All).await?;
         Ok(mouth)
     }
 
-    async fn lane(&self, partition: i32) -> Result<&Lane, ConnectError> {
+    async fn lane(&self, to: &To) -> Result<&Lane, ConnectError> {
+        let partition = self.topic.partition_of(to);
         let lane = usize::try_from(partition).unwrap_or_default();
         let lane = &self.lanes[lane];
         lane.get_or_try_init(|| async { Ok(Lane::new(self.topic.partition(partition).await?)) })
@@ -61,7 +62,7 @@ impl Link for Mouth {
     }
 
     async fn is_alive(&self) -> bool {
-        match self.lane(ALL).await {
+        match self.lane(&To::All).await {
             Ok(lane) => lane.partition.get_offset(OffsetAt::Latest).await.is_ok(),
             Err(_) => false,
         }
@@ -71,8 +72,7 @@ impl Link for Mouth {
 #[async_trait]
 impl Sender for Mouth {
     async fn send(&self, to: &To, frame: Bytes) -> Result<(), Unsent> {
-        let lane = self.lane(self.topic.partition_of(to)).await;
-        let lane = lane.map_err(|_| Unsent::Lost)?;
+        let lane = self.lane(to).await.map_err(|_| Unsent::Lost)?;
         let (done, sent) = oneshot::channel();
         let key = match to {
             To::All => None,

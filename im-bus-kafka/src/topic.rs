@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use im_core::model::NodeId;
 use im_core::port::To;
+use im_link::bus::lane_of;
 use im_link::{At, ConnectError};
 use rskafka::BackoffConfig;
 use rskafka::client::error::{Error, ProtocolError};
@@ -19,8 +19,6 @@ const PARTITIONS: i32 = 8;
 const REPLICAS: i16 = -1;
 /// How long the broker may take to make the topic.
 const MAKE_WAIT_MS: i32 = 2000;
-/// The partition of what is sent to all.
-pub(crate) const ALL: i32 = 0;
 /// The largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// How often and how long the client tries by itself; it must end before we give it up.
@@ -79,10 +77,8 @@ impl Topic {
     }
 
     pub(crate) fn partition_of(&self, to: &To) -> i32 {
-        match to {
-            To::All => ALL,
-            To::Node(node) => partition_of(node, self.partitions),
-        }
+        let partitions = u32::try_from(self.partitions).unwrap_or_default();
+        i32::try_from(lane_of(to, partitions)).unwrap_or_default()
     }
 
     pub(crate) fn explain(&self, error: &Error) -> ConnectError {
@@ -112,19 +108,6 @@ async fn make(at: &At, client: &Client, name: &str) -> Result<i32, ConnectError>
     }
 }
 
-/// The same on every node and machine: FNV-1a.
-fn partition_of(node: &NodeId, partitions: i32) -> i32 {
-    let others = u32::try_from(partitions - 1).unwrap_or_default();
-    if others == 0 {
-        return ALL;
-    }
-    let mut hash = 0x811C_9DC5_u32;
-    for byte in node.as_str().bytes() {
-        hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    }
-    ALL + 1 + i32::try_from(hash % others).unwrap_or_default()
-}
-
 /// What an error means. The client's words show addresses, topics and the system's own.
 fn explain(at: &At, error: &Error) -> ConnectError {
     if let Error::ServerError { protocol_error, .. } = error {
@@ -143,22 +126,4 @@ fn explain(at: &At, error: &Error) -> ConnectError {
         return ConnectError::Credentials { at: at.clone() };
     }
     ConnectError::unreachable(at, words.escape_debug())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_node_has_its_partition_for_ever() {
-        let of =
-            |id: &str, partitions| partition_of(&NodeId::new(id).expect("a node id"), partitions);
-        // What stands here must stay: nodes of two versions must agree.
-        assert_eq!([of("n1", 8), of("n2", 8), of("n3", 8)], [4, 5, 7]);
-        for n in 0..1000 {
-            let id = n.to_string();
-            assert!((1..8).contains(&of(&id, 8)));
-            assert_eq!((of(&id, 2), of(&id, 1)), (1, ALL));
-        }
-    }
 }

@@ -102,7 +102,7 @@ remote() {
     ask "$1" "$sizes$head$body" dd bs=64k count=1 status=none
 }
 
-urls() { echo "IMKIT_TEST_ROCKETMQ_URL=rocketmq://$HOST:$port"; }
+urls() { echo "IMKIT_TEST_ROCKETMQ_URL=rocketmq://$HOST:$namesrv_port"; }
 
 ctl() {
     java_words 128m -XX:TieredStopAtLevel=1 "${opened[@]}"

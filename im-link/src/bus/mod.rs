@@ -9,6 +9,7 @@
 //! [`Incoming::Reconnected`]: im_core::port::Incoming::Reconnected
 
 mod frame;
+mod lane;
 mod publisher;
 mod queue;
 mod subscriber;
@@ -22,6 +23,7 @@ use bytes::Bytes;
 use im_core::model::NodeId;
 use im_core::port::{Bus, Capability, PortError, PortErrorKind, Subscription, To};
 
+pub use self::lane::{ALL, lane_of};
 use self::publisher::Publisher;
 pub use self::subscriber::Inbox;
 use crate::connect::{ANSWER_WAIT, At, ConnectError, check_prefix};

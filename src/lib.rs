@@ -44,7 +44,7 @@
 //! | [`core::port::Authenticator`] | whose token is it | [`node::auth::JwtAuthenticator`] |
 //! | [`core::port::Directory`] | your own users: known, banned | everybody is known |
 //! | [`core::port::Hooks`] | your word in every message: refuse, rewrite | none |
-//! | [`core::port::Bus`] | hints between nodes | [`node::local::LocalBus`], Redis |
+//! | [`core::port::Bus`] | hints between nodes | [`node::local::LocalBus`], five brokers |
 //! | [`core::port::Registry`] | who is where | [`node::local::LocalRegistry`], Redis |
 //! | [`core::port::Clock`] | time | [`node::TokioClock`] |
 //!
@@ -57,6 +57,7 @@
 //! | `postgres` | `sql::PostgresStore`: the store on PostgreSQL | no |
 //! | `mysql` | `sql::MySqlStore`: the store on MySQL or MariaDB | no |
 //! | `redis` | `bus_redis` and `store_redis`: a cluster's bus and registry on Redis | no |
+//! | `nats`, `rabbitmq`, `kafka`, `rocketmq` | `bus_nats` and so on: the bus on that broker | no |
 //! | `client` | `client`: the Rust client | no |
 //!
 //! No feature changes what another one does.
@@ -64,8 +65,16 @@
 pub use im_core as core;
 pub use im_node as node;
 
+#[cfg(feature = "kafka")]
+pub use im_bus_kafka as bus_kafka;
+#[cfg(feature = "nats")]
+pub use im_bus_nats as bus_nats;
+#[cfg(feature = "rabbitmq")]
+pub use im_bus_rabbitmq as bus_rabbitmq;
 #[cfg(feature = "redis")]
 pub use im_bus_redis as bus_redis;
+#[cfg(feature = "rocketmq")]
+pub use im_bus_rocketmq as bus_rocketmq;
 #[cfg(feature = "client")]
 pub use im_client as client;
 #[cfg(feature = "redis")]

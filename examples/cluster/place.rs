@@ -111,9 +111,28 @@ async fn open_bus(url: &str) -> Result<Arc<dyn Bus>> {
     match scheme(url) {
         #[cfg(feature = "redis")]
         "redis" | "rediss" => {
-            let options = imkit::bus_redis::Options::default();
-            let bus = imkit::bus_redis::RedisBus::connect(url, options).await?;
-            Ok(Arc::new(bus))
+            let bus = imkit::bus_redis::RedisBus::connect(url, Default::default());
+            Ok(Arc::new(bus.await?))
+        }
+        #[cfg(feature = "nats")]
+        "nats" | "tls" => {
+            let bus = imkit::bus_nats::NatsBus::connect(url, Default::default());
+            Ok(Arc::new(bus.await?))
+        }
+        #[cfg(feature = "rabbitmq")]
+        "amqp" | "amqps" => {
+            let bus = imkit::bus_rabbitmq::RabbitBus::connect(url, Default::default());
+            Ok(Arc::new(bus.await?))
+        }
+        #[cfg(feature = "kafka")]
+        "kafka" | "kafkas" => {
+            let bus = imkit::bus_kafka::KafkaBus::connect(url, Default::default());
+            Ok(Arc::new(bus.await?))
+        }
+        #[cfg(feature = "rocketmq")]
+        "rocketmq" => {
+            let bus = imkit::bus_rocketmq::RocketBus::connect(url, Default::default());
+            Ok(Arc::new(bus.await?))
         }
         other => Err(unknown("bus", other)),
     }

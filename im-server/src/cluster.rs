@@ -3,12 +3,14 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use im_bus_redis::RedisBus;
 use im_core::port::{Bus, Registry};
-use im_store_redis::RedisRegistry;
+use im_link::bus::Options as BusOptions;
+use im_store_redis::{Options, RedisRegistry};
 use im_store_sql::redacted;
 
+use crate::bus;
 use crate::error::ServerError;
+use crate::given::Given;
 
 /// What the process itself has.
 const LOCAL: &str = "local";
@@ -24,6 +26,9 @@ pub(crate) enum Cluster {
         bus: String,
         /// The registry's.
         registry: String,
+        /// The authorities that are trusted where one of them is reached by TLS; the web's, if
+        /// none are given.
+        ca_pem: Option<String>,
     },
 }
 
@@ -33,21 +38,29 @@ impl Cluster {
     ///
     /// # Errors
     /// When one of them is unknown, or they can't go together, or the store is this process's own.
-    pub(crate) fn new(
-        bus: Option<&str>,
-        registry: Option<&str>,
-        store: Option<&str>,
-    ) -> Result<Self, ServerError> {
-        let bus = bus.unwrap_or(LOCAL);
-        let registry = registry.unwrap_or(bus);
-        for (field, url) in [("bus", bus), ("registry", registry)] {
-            if url != LOCAL && !is_redis(url) {
-                let what = format!(
-                    "{} is none of this version: local and redis://[USER:PASSWORD@]HOST are",
-                    redacted(url)
-                );
-                return Err(ServerError::setting(field, what));
+    pub(crate) fn new(given: &Given, store: Option<&str>) -> Result<Self, ServerError> {
+        let bus = given.bus.as_deref().unwrap_or(LOCAL);
+        if bus != LOCAL && !bus::is_known(bus) {
+            let what = format!(
+                "{} is no bus of this build: local, {}… are",
+                redacted(bus),
+                bus::known()
+            );
+            return Err(ServerError::setting("bus", what));
+        }
+        let registry = match given.registry.as_deref() {
+            None if bus != LOCAL && !is_redis(bus) => {
+                let what = "is needed beside this bus: redis://[USER:PASSWORD@]HOST";
+                return Err(ServerError::setting("registry", what));
             }
+            given => given.unwrap_or(bus),
+        };
+        if registry != LOCAL && !is_redis(registry) {
+            let what = format!(
+                "{} is none of this version: local and redis://[USER:PASSWORD@]HOST are",
+                redacted(registry)
+            );
+            return Err(ServerError::setting("registry", what));
         }
         if bus == LOCAL && registry == LOCAL {
             return Ok(Self::Alone);
@@ -63,6 +76,7 @@ impl Cluster {
         Ok(Self::Many {
             bus: bus.to_owned(),
             registry: registry.to_owned(),
+            ca_pem: authorities(given, &[bus, registry])?,
         })
     }
 
@@ -70,7 +84,7 @@ impl Cluster {
     pub(crate) fn shown(&self) -> (String, String) {
         match self {
             Self::Alone => (LOCAL.to_owned(), LOCAL.to_owned()),
-            Self::Many { bus, registry } => (redacted(bus), redacted(registry)),
+            Self::Many { bus, registry, .. } => (redacted(bus), redacted(registry)),
         }
     }
 
@@ -82,32 +96,56 @@ impl Cluster {
         &self,
         prefix: &str,
     ) -> Result<Option<(Arc<dyn Bus>, Arc<dyn Registry>)>, ServerError> {
-        let Self::Many { bus, registry } = self else {
+        let Self::Many {
+            bus,
+            registry,
+            ca_pem,
+        } = self
+        else {
             return Ok(None);
         };
+        let ca_of = |url: &str| ca_pem.clone().filter(|_| bus::is_secure(url));
         // Fails when there is one already, which does as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let options = im_bus_redis::Options {
+        let options = BusOptions {
             prefix: prefix.to_owned(),
-            ..im_bus_redis::Options::default()
+            ca_pem: ca_of(bus),
         };
-        let bus = RedisBus::connect(bus, options)
+        let bus = bus::open(bus, options)
             .await
             .map_err(|error| away("bus", &error))?;
-        let options = im_store_redis::Options {
+        let options = Options {
             prefix: prefix.to_owned(),
-            ..im_store_redis::Options::default()
+            ca_pem: ca_of(registry),
+            ..Options::default()
         };
         let registry = RedisRegistry::connect(registry, options)
             .await
             .map_err(|error| away("registry", &error))?;
-        Ok(Some((Arc::new(bus), Arc::new(registry))))
+        Ok(Some((bus, Arc::new(registry))))
     }
 }
 
 impl std::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Cluster").field(&self.shown()).finish()
+    }
+}
+
+/// The authorities in the file that was given.
+fn authorities(given: &Given, urls: &[&str]) -> Result<Option<String>, ServerError> {
+    let Some(path) = &given.bus_ca_file else {
+        return Ok(None);
+    };
+    let bad = |what: String| ServerError::setting("bus_ca_file", what);
+    if !urls.iter().any(|url| bus::is_secure(url)) {
+        return Err(bad("is for a bus or a registry with TLS".to_owned()));
+    }
+    let read = std::fs::read_to_string(path);
+    let pem = read.map_err(|error| bad(format!("{} can't be read: {error}", path.display())))?;
+    match im_link::check_ca(&pem) {
+        Ok(()) => Ok(Some(pem)),
+        Err(_) => Err(bad(format!("no PEM certificate in {}", path.display()))),
     }
 }
 

@@ -77,11 +77,15 @@ given! {
     store: String = "IMKIT_STORE";
     /// The hot tier: none is the only one in this version
     hot: String = "IMKIT_HOT";
-    /// The bus between nodes: local, or redis://USER:PASSWORD@HOST (rediss:// with TLS)
-    /// [default: local]. Nodes that share one share a database, too
+    /// The bus between nodes: local, or SCHEME://USER:PASSWORD@HOST with redis (rediss with TLS),
+    /// nats (tls), amqp (amqps: RabbitMQ), kafka (kafkas) or rocketmq (its name server) [default:
+    /// local]. Nodes that share one share a database, too
     bus: String = "IMKIT_BUS";
-    /// The registry of nodes: local, or redis://… [default: where the bus is]
+    /// The registry of nodes: local, or redis://… [default: where the bus is, if that is a Redis]
     registry: String = "IMKIT_REGISTRY";
+    /// A PEM file with the authorities that are trusted for a bus and a registry with TLS
+    /// [default: those of the web]
+    bus_ca_file: std::path::PathBuf = "IMKIT_BUS_CA_FILE";
     /// What the names on the bus and in the registry begin with [default: im]
     bus_prefix: String = "IMKIT_BUS_PREFIX";
     /// The node's own name, of which no other node of a cluster may have the same

@@ -2,6 +2,7 @@
 //!
 //! `im-server --demo` to look around; `im-server --help` for the settings.
 
+mod bus;
 mod cli;
 mod cluster;
 mod demo;

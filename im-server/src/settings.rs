@@ -58,11 +58,7 @@ impl Settings {
             .store
             .clone()
             .or_else(|| (!demo).then(|| STORE.to_owned()));
-        let cluster = Cluster::new(
-            given.bus.as_deref(),
-            given.registry.as_deref(),
-            store.as_deref(),
-        )?;
+        let cluster = Cluster::new(&given, store.as_deref())?;
         let algorithm = algorithm(given.jwt_algorithm.as_deref())?;
         let key = key(&given, algorithm, demo)?;
         let node = node(&given)?;

@@ -76,6 +76,7 @@ fn ours_allowed(name: &str) -> Option<&'static [&'static str]> {
         "im-core",
         "im-node",
         "im-client",
+        "im-link",
         "im-transport-*",
         "im-store-*",
         "im-bus-*",

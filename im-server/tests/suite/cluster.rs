@@ -1,6 +1,7 @@
 //! Three nodes on one PostgreSQL and one Redis, as an operator starts them:
 //! `IMKIT_TEST_POSTGRES_URL` and `IMKIT_TEST_REDIS_URL` say where these are, and without them
-//! nothing here runs (`scripts/test` starts them, and says so when it does not).
+//! nothing here runs (`scripts/test` starts them, and says so when it does not). The other buses
+//! have variables of their own.
 
 use std::time::{Duration, Instant};
 
@@ -23,22 +24,30 @@ const EACH: usize = 150;
 struct Place {
     store: String,
     bus: String,
+    registry: String,
     /// Of this test alone: of its channels, keys and users.
     name: String,
 }
 
 impl Place {
     fn new(test: &str) -> Option<Self> {
+        Self::on(test, "IMKIT_TEST_REDIS_URL")
+    }
+
+    /// On the bus that a variable names.
+    fn on(test: &str, bus: &str) -> Option<Self> {
         Some(Self {
             store: std::env::var("IMKIT_TEST_POSTGRES_URL").ok()?,
-            bus: std::env::var("IMKIT_TEST_REDIS_URL").ok()?,
+            bus: std::env::var(bus).ok()?,
+            registry: std::env::var("IMKIT_TEST_REDIS_URL").ok()?,
             name: format!("im-{test}-{}", std::process::id()),
         })
     }
 
     fn node(&self, name: &str, listen: &str) -> Server {
         let node = format!("{}-{name}", self.name);
-        Server::start_node(listen, &self.store, &self.bus, &self.name, &node)
+        let reach = [self.bus.as_str(), &self.registry];
+        Server::start_node(listen, &self.store, reach, &self.name, &node)
     }
 
     fn user(&self, name: &str) -> String {
@@ -87,9 +96,23 @@ async fn texts(events: &mut Events, conv: &ConversationId, count: usize) -> Vec<
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_cross_nodes_at_once() {
-    let Some(place) = Place::new("cross") else {
-        return;
-    };
+    for (bus, variable) in [
+        ("redis", "IMKIT_TEST_REDIS_URL"),
+        ("nats", "IMKIT_TEST_NATS_URL"),
+        ("rabbitmq", "IMKIT_TEST_AMQP_URL"),
+        ("kafka", "IMKIT_TEST_KAFKA_URL"),
+        ("rocketmq", "IMKIT_TEST_ROCKETMQ_URL"),
+    ] {
+        if let Some(place) = Place::on(&format!("cross-{bus}"), variable) {
+            let slowest = messages_cross_nodes(&place).await;
+            println!("{bus}: at all within {slowest:?}");
+            assert!(slowest < SOON, "{bus}: {slowest:?}");
+        }
+    }
+}
+
+/// How long the slowest took.
+async fn messages_cross_nodes(place: &Place) -> Duration {
     let nodes = ["n1", "n2", "n3"].map(|name| place.node(name, "127.0.0.1:0"));
     let (ann, mut of_ann) = place.client(&nodes[0], "ann").await;
     let (bo, mut of_bo) = place.client(&nodes[1], "bo").await;
@@ -108,12 +131,40 @@ async fn messages_cross_nodes_at_once() {
         }
         slowest = slowest.max(began.elapsed());
     }
-    assert!(slowest < SOON, "{slowest:?}");
     // A direct message, to somebody who is on another node only.
     let to = Target::User(place.user("cy").parse().unwrap());
     let sent = bo.send(to, Body::text("psst")).await.unwrap();
     let told = texts(&mut of_cy, &sent.conv, 1).await;
     assert_eq!(told, [(sent.seq, "psst".to_owned())]);
+    slowest
+}
+
+#[test]
+fn a_bus_that_does_not_answer_is_said_without_its_password() {
+    let Some(place) = Place::new("away") else {
+        return;
+    };
+    for scheme in ["redis", "nats", "amqp", "kafka", "rocketmq"] {
+        let bus = format!("{scheme}://somebody:hunter2@127.0.0.1:1");
+        let said = run(
+            &["--listen", "127.0.0.1:0"],
+            &[
+                ("IMKIT_STORE", &place.store),
+                ("IMKIT_BUS", &bus),
+                ("IMKIT_REGISTRY", &place.registry),
+                ("IMKIT_JWT_SECRET", SECRET),
+            ],
+        );
+        assert!(!said.ok, "{scheme}: {}", said.out);
+        assert!(
+            !(said.err.clone() + &said.out).contains("hunter2"),
+            "{}",
+            said.err
+        );
+        for words in ["--bus", "127.0.0.1:1", "can't be reached"] {
+            assert!(said.err.contains(words), "{scheme}: {}", said.err);
+        }
+    }
 }
 
 #[test]

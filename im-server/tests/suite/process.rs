@@ -84,7 +84,7 @@ impl Server {
     pub(crate) fn start_node(
         listen: &str,
         store: &str,
-        bus: &str,
+        [bus, registry]: [&str; 2],
         prefix: &str,
         node: &str,
     ) -> Self {
@@ -93,6 +93,7 @@ impl Server {
         let variables = [
             ("IMKIT_STORE", store),
             ("IMKIT_BUS", bus),
+            ("IMKIT_REGISTRY", registry),
             ("IMKIT_JWT_SECRET", SECRET),
         ];
         Self::spawn(command(&arguments, &variables), "im-server listens on ")

@@ -72,6 +72,8 @@ fn settings_that_make_no_sense_are_refused_by_name() {
             ["--synchronous", "full, normal or off"],
         ),
         (["--bus", "redis"], ["--bus", "redis://"]),
+        (["--bus", "carrier://u:hunter2@x"], ["--bus", "nats://"]),
+        (["--bus", "nats://x"], ["--registry", "is needed"]),
         (["--bus", "redis://x"], ["--store", "share a database"]),
         (["--hot", "redis://x"], ["--hot", "not in this version"]),
         (["--registry", "redis"], ["--registry", "redis://"]),

@@ -29,6 +29,44 @@ const WARMUP: u32 = 5;
 /// What follows a group's size in the name of the row that has a goal.
 const ACK: &str = "members: ack";
 
+/// What follows a group's size in the name of the row of what a message costs.
+const CPU: &str = "members: server CPU, µs per message";
+/// Members who are online in [`absent`].
+const ONLINE: u32 = 1_000;
+
+/// The same number online in groups of very different sizes: what a message costs follows those who
+/// are here.
+pub(crate) async fn absent(options: &Options) -> Result<bool> {
+    let groups = if options.groups.is_empty() {
+        vec![1_000, 10_000, 100_000]
+    } else {
+        options.groups.clone()
+    };
+    let count = if options.quick { 20 } else { 200 };
+    let online = options.conns.unwrap_or(ONLINE).max(2);
+    let size = options.size;
+    let title = format!("absent: {online} online of {groups:?}, {count} messages, {size} bytes");
+    let goal = Goal {
+        row: COST.to_owned(),
+        at_most: 1.2,
+        of_relay: false,
+    };
+    let what = (3, &[Subject::Server][..], size);
+    compare(options, &title, what, &[goal], async |running| {
+        let mut outcome = Outcome::default();
+        for members in &groups {
+            let members = (*members).max(online);
+            let crowd = Crowd { members, online };
+            one_at_a_time(running, crowd, (count, QUIET), &mut outcome).await?;
+        }
+        ratio(&groups, CPU, COST, &mut outcome);
+        Ok(outcome)
+    })
+    .await
+}
+
+const COST: &str = "server CPU per message, largest group ÷ smallest";
+
 /// The measure: 100 messages into a group of 100 and into one of 5,000.
 pub(crate) async fn ackgroup(options: &Options) -> Result<bool> {
     let groups = if options.groups.is_empty() {
@@ -52,7 +90,8 @@ pub(crate) async fn ackgroup(options: &Options) -> Result<bool> {
         async |running| {
             let mut outcome = Outcome::default();
             for members in &groups {
-                one_at_a_time(running, (*members).max(2), (count, QUIET), &mut outcome).await?;
+                let crowd = Crowd::all_online((*members).max(2));
+                one_at_a_time(running, crowd, (count, QUIET), &mut outcome).await?;
             }
             compare_sizes(&groups, &mut outcome);
             Ok(outcome)
@@ -65,28 +104,47 @@ const RATIO: &str = "ack p50, largest group ÷ smallest";
 
 fn compare_sizes(groups: &[u32], outcome: &mut Outcome) {
     for quantile in ["p50", "p99"] {
-        let of = |size: Option<&u32>| {
-            let name = format!("{} {ACK} {quantile}, ms", size?);
-            outcome
-                .figures
-                .iter()
-                .find(|(row, _)| *row == name)
-                .map(|(_, value)| *value)
-        };
-        if let (Some(small), Some(large)) = (of(groups.first()), of(groups.last()))
-            && small > 0.0
-        {
-            let row = format!("ack {quantile}, largest group ÷ smallest");
-            outcome.figure(row, large / small);
+        let row = format!("ack {quantile}, largest group ÷ smallest");
+        ratio(groups, &format!("{ACK} {quantile}, ms"), &row, outcome);
+    }
+}
+
+/// A figure of the last group by that of the first.
+fn ratio(groups: &[u32], figure: &str, row: &str, outcome: &mut Outcome) {
+    let of = |size: Option<&u32>| {
+        let name = format!("{} {figure}", size?);
+        let found = outcome.figures.iter().find(|(row, _)| *row == name);
+        found.map(|(_, value)| *value)
+    };
+    if let (Some(small), Some(large)) = (of(groups.first()), of(groups.last()))
+        && small > 0.0
+    {
+        outcome.figure(row, large / small);
+    }
+}
+
+/// A group.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Crowd {
+    pub(crate) members: u32,
+    /// How many of them are connected, at least two.
+    pub(crate) online: u32,
+}
+
+impl Crowd {
+    pub(crate) const fn all_online(members: u32) -> Self {
+        Self {
+            members,
+            online: members,
         }
     }
 }
 
-/// Sends `count` messages into a new group of `members`, each a pause after everybody has the one
+/// Sends `count` messages into a new group, each a pause after everybody who is online has the one
 /// before.
 pub(crate) async fn one_at_a_time(
     running: &Running,
-    members: u32,
+    Crowd { members, online }: Crowd,
     (count, pause): (u32, Duration),
     outcome: &mut Outcome,
 ) -> Result<()> {
@@ -96,7 +154,7 @@ pub(crate) async fn one_at_a_time(
     let arrived = Arc::new(AtomicU64::new(0));
     let last_at = Arc::new(AtomicU64::new(0));
     let seen = Rc::new(Cell::new(0));
-    for opened in group::enter(place, 1..members, &conv).await? {
+    for opened in group::enter(place, 1..online, &conv).await? {
         let (arrived, last_at, seen) =
             (Arc::clone(&arrived), Arc::clone(&last_at), Rc::clone(&seen));
         fleet.drive(opened, move |machine, event| {
@@ -108,7 +166,7 @@ pub(crate) async fn one_at_a_time(
         });
     }
     fleet.tick();
-    let others = u64::from(members - 1);
+    let others = u64::from(online - 1);
     let sender = Sender {
         place: place.clone(),
         conv,
@@ -126,11 +184,13 @@ pub(crate) async fn one_at_a_time(
         &times.last,
         &[50.0, 99.0],
     );
-    let cpu = span.server_us / messages / f64::from(members);
+    let cpu = span.server_us / messages;
+    let each = f64::from(online);
     outcome.figure(
         format!("{members} members: server CPU, µs per delivery"),
-        cpu,
+        cpu / each,
     );
+    outcome.figure(format!("{members} {CPU}"), cpu);
     outcome.faults.add(&fleet.faults());
     outcome.faults.add(&times.faults);
     Ok(())

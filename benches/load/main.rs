@@ -126,10 +126,11 @@ fn prepare(options: &Options) -> Result<()> {
 
 async fn run(scenario: Scenario, options: &Options) -> Result<bool> {
     /// Every measure, in the order in which `all` takes them.
-    const ALL: [Scenario; 11] = [
+    const ALL: [Scenario; 12] = [
         Scenario::Pairs,
         Scenario::Fanout,
         Scenario::Ackgroup,
+        Scenario::Absent,
         Scenario::Idle,
         Scenario::Catchup,
         Scenario::Open,
@@ -150,6 +151,7 @@ async fn run(scenario: Scenario, options: &Options) -> Result<bool> {
             Scenario::Pairs => pairs::pairs(options).await,
             Scenario::Fanout => fanout::fanout(options).await,
             Scenario::Ackgroup => ackgroup::ackgroup(options).await,
+            Scenario::Absent => ackgroup::absent(options).await,
             Scenario::Idle => idle::idle(options).await,
             Scenario::Catchup => catchup::catchup(options).await,
             Scenario::Open => open::open(options).await,

@@ -37,6 +37,8 @@ pub(crate) enum Scenario {
     Fanout,
     /// The sender's ack in groups of 100 and of 5,000
     Ackgroup,
+    /// Groups of 1,000 to 100,000 of which 1,000 are online: what a message costs
+    Absent,
     /// Memory of idle, authenticated connections
     Idle,
     /// A user who was away pulls 100,000 entries while others write

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::ackgroup::{BUSY, one_at_a_time};
+use crate::ackgroup::{BUSY, Crowd, one_at_a_time};
 use crate::client::Fleet;
 use crate::machine::Event;
 use crate::meter::{Meter, Span, latencies, record};
@@ -49,7 +49,13 @@ pub(crate) async fn w3(options: &Options) -> Result<bool> {
             let mut outcome = Outcome::default();
             for members in &groups {
                 let members = (*members).max(SENDERS + 1);
-                one_at_a_time(running, members, (SINGLE, BUSY), &mut outcome).await?;
+                one_at_a_time(
+                    running,
+                    Crowd::all_online(members),
+                    (SINGLE, BUSY),
+                    &mut outcome,
+                )
+                .await?;
                 climb(running, members, secs, &mut outcome).await?;
             }
             Ok(outcome)

@@ -76,16 +76,14 @@ impl Inner {
                 {
                     return;
                 }
-                done = true;
-                if state.machine.get(&local.id).is_some() {
-                    if state.version() == Some(view.conversation.version) {
-                        state.place(member.clone());
-                    }
+                // Also one who is in it by now: the news that made the room may have been old ones,
+                // and the sweep that found this user have passed the later.
+                done = state.learn(&view.conversation);
+                if !done {
                     return;
                 }
-                if !state.learn(&view.conversation) {
-                    done = false;
-                    return;
+                if state.machine.get(&local.id).is_some() {
+                    return state.place(member.clone());
                 }
                 self.join_with_recent(room, state, local, member.clone(), first_push);
             });

@@ -169,6 +169,12 @@ impl Inner {
             }
         }
         let room = self.rooms.get(conv);
+        if let Some(room) = &room {
+            // It may be younger than the question what changed.
+            let mut state = room.state.lock();
+            state.machine.handle_head(head);
+            self.drain(room, state);
+        }
         let is_in = |user: &UserId| {
             let state = room.as_ref().map(|room| room.state.lock());
             state.is_some_and(|state| state.machine.get(user).is_some())

@@ -18,13 +18,10 @@ use rskafka::client::ClientBuilder;
 use rskafka::client::partition::{Compression, UnknownTopicHandling};
 use rskafka::record::Record;
 
-im_testkit::broker_suite!(
-    connect,
-    "kafka",
-    "IMKIT_TEST_KAFKA_URL",
-    "kafka",
-    Duration::from_secs(5)
-);
+/// How long a node may be deaf after the broker is back.
+const RESUMES: Duration = Duration::from_secs(5);
+
+im_testkit::broker_suite!(connect, kafka, "IMKIT_TEST_KAFKA_URL", "kafka");
 
 async fn connect(dial: Dial) -> Connected {
     let options = Options {

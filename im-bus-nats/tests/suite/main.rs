@@ -15,13 +15,10 @@ use std::time::Duration;
 use im_bus_nats::{NatsBus, Options};
 use im_testkit::suite::bus::{Connected, Dial};
 
-im_testkit::broker_suite!(
-    connect,
-    "nats",
-    "IMKIT_TEST_NATS_URL",
-    "nats",
-    Duration::from_secs(5)
-);
+/// How long a node may be deaf after the broker is back.
+const RESUMES: Duration = Duration::from_secs(5);
+
+im_testkit::broker_suite!(connect, nats, "IMKIT_TEST_NATS_URL", "nats");
 
 mod way {
     im_testkit::bus_way_suite!(async { super::reach().map(|it| ((), it)) });

@@ -17,13 +17,10 @@ use std::time::Duration;
 use im_bus_rocketmq::{Options, RocketBus};
 use im_testkit::suite::bus::{Connected, Dial};
 
-im_testkit::broker_suite!(
-    connect,
-    "rocketmq",
-    "IMKIT_TEST_ROCKETMQ_URL",
-    "rocketmq",
-    Duration::from_secs(5)
-);
+/// How long a node may be deaf after the broker is back.
+const RESUMES: Duration = Duration::from_secs(5);
+
+im_testkit::broker_suite!(connect, rocketmq, "IMKIT_TEST_ROCKETMQ_URL", "rocketmq");
 
 async fn connect(dial: Dial) -> Connected {
     let options = Options {

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const EACH: usize = 150;
 
 /// What the nodes share.
-struct Place {
+pub(crate) struct Place {
     store: String,
     bus: String,
     registry: String,
@@ -31,20 +31,20 @@ struct Place {
 
 impl Place {
     fn new(test: &str) -> Option<Self> {
-        Self::on(test, "IMKIT_TEST_REDIS_URL")
+        Self::on(test, "IMKIT_TEST_REDIS_URL", "IMKIT_TEST_REDIS_URL")
     }
 
-    /// On the bus that a variable names.
-    fn on(test: &str, bus: &str) -> Option<Self> {
+    /// On the bus and the registry that variables name.
+    pub(crate) fn on(test: &str, bus: &str, registry: &str) -> Option<Self> {
         Some(Self {
             store: std::env::var("IMKIT_TEST_POSTGRES_URL").ok()?,
             bus: std::env::var(bus).ok()?,
-            registry: std::env::var("IMKIT_TEST_REDIS_URL").ok()?,
+            registry: std::env::var(registry).ok()?,
             name: format!("im-{test}-{}", std::process::id()),
         })
     }
 
-    fn node(&self, name: &str, listen: &str) -> Server {
+    pub(crate) fn node(&self, name: &str, listen: &str) -> Server {
         let node = format!("{}-{name}", self.name);
         let reach = [self.bus.as_str(), &self.registry];
         Server::start_node(listen, &self.store, reach, &self.name, &node)
@@ -54,7 +54,7 @@ impl Place {
         format!("{name}-{}", self.name)
     }
 
-    async fn client(&self, node: &Server, user: &str) -> (Client, Events) {
+    pub(crate) async fn client(&self, node: &Server, user: &str) -> (Client, Events) {
         let builder = Client::builder(format!("ws://{}", node.address))
             .token(token(&self.user(user)))
             .device(DeviceId::new("phone").unwrap())
@@ -66,7 +66,7 @@ impl Place {
     }
 
     /// A group of all three, made by the first.
-    async fn group(&self, ann: &Client) -> ConversationId {
+    pub(crate) async fn group(&self, ann: &Client) -> ConversationId {
         let members = ["bo", "cy"].map(|user| Value::from(self.user(user)));
         let params = Value::object([
             ("title", Value::from("Three")),
@@ -103,7 +103,7 @@ async fn messages_cross_nodes_at_once() {
         ("kafka", "IMKIT_TEST_KAFKA_URL"),
         ("rocketmq", "IMKIT_TEST_ROCKETMQ_URL"),
     ] {
-        if let Some(place) = Place::on(&format!("cross-{bus}"), variable) {
+        if let Some(place) = Place::on(&format!("cross-{bus}"), variable, "IMKIT_TEST_REDIS_URL") {
             let slowest = messages_cross_nodes(&place).await;
             println!("{bus}: at all within {slowest:?}");
             assert!(slowest < SOON, "{bus}: {slowest:?}");

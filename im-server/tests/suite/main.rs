@@ -5,6 +5,7 @@
 mod browser;
 mod cluster;
 mod disk;
+mod faults;
 mod http;
 mod life;
 mod memory;

@@ -173,15 +173,16 @@ fn prefix() -> String {
 }
 
 /// Makes the tests of a bus on a broker: [`bus_suite!`](crate::bus_suite) as `mod bus`,
-/// [`bus_start_suite!`](crate::bus_start_suite) as `mod start`, and `faults`, ignored: the broker
-/// killed and paused ([`outlives_faults`](super::outlives_faults)).
+/// [`bus_start_suite!`](crate::bus_start_suite) as `mod start`, and in `mod faults` one that is
+/// ignored, with the broker's name: the broker killed and paused
+/// ([`outlives_faults`](super::outlives_faults)).
 ///
 /// It is given how to connect (a function of a [`Dial`](super::Dial)), the name in
-/// `scripts/services`, the variable with the URL, the scheme, and how long delivery may take to
-/// resume.
+/// `scripts/services`, the variable with the URL, and the scheme. How long delivery may take to
+/// resume is the constant `RESUMES` beside it.
 #[macro_export]
 macro_rules! broker_suite {
-    ($connect:ident, $name:literal, $variable:literal, $scheme:literal, $resumes:expr) => {
+    ($connect:ident, $name:ident, $variable:literal, $scheme:literal) => {
         /// How to reach the broker, if there is one.
         fn reach() -> Option<$crate::suite::bus::Reach> {
             $crate::suite::bus::Reach::by_variable($variable, $connect)
@@ -203,11 +204,14 @@ macro_rules! broker_suite {
             });
         }
 
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        #[ignore = "kills the server: scripts/faults"]
-        async fn faults() {
-            let reach = reach().expect($variable);
-            $crate::suite::bus::outlives_faults($name, reach, $resumes).await;
+        mod faults {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[ignore = "kills the broker: scripts/faults"]
+            async fn $name() {
+                let reach = super::reach().expect($variable);
+                let name = stringify!($name);
+                $crate::suite::bus::outlives_faults(name, reach, super::RESUMES).await;
+            }
         }
     };
 }

@@ -29,6 +29,13 @@ const RETRY: BackoffConfig = BackoffConfig {
     deadline: Some(Duration::from_millis(1500)),
 };
 
+/// Once: a login that is wrong is not right the next time, and the client would try until we give
+/// up without a reason.
+const ONCE: BackoffConfig = BackoffConfig {
+    deadline: Some(Duration::ZERO),
+    ..RETRY
+};
+
 /// A client, and the topic with the number of its partitions.
 pub(crate) struct Topic {
     at: At,
@@ -40,19 +47,12 @@ pub(crate) struct Topic {
 impl Topic {
     pub(crate) async fn open(kafka: &Kafka) -> Result<Self, ConnectError> {
         let at = kafka.at.clone();
-        let builder = ClientBuilder::new(kafka.servers.clone())
-            .client_id("imkit")
-            .max_message_size(ANSWER_BYTES_MAX)
-            .backoff_config(RETRY);
-        let builder = match &kafka.login {
-            None => builder,
-            Some(login) => builder.sasl_config(SaslConfig::Plain(login.clone())),
+        let connect = async |retry| {
+            let built = builder(kafka).backoff_config(retry).build().await;
+            built.map_err(|error| explain(&at, &error))
         };
-        let builder = match &kafka.tls {
-            None => builder,
-            Some(config) => builder.tls_config(Arc::clone(config)),
-        };
-        let client = builder.build().await.map_err(|it| explain(&at, &it))?;
+        connect(ONCE).await?;
+        let client = connect(RETRY).await?;
         let name = kafka.topic.clone();
         let partitions = match count(&at, &client, &name).await? {
             Some(partitions) => partitions,
@@ -83,6 +83,20 @@ impl Topic {
 
     pub(crate) fn explain(&self, error: &Error) -> ConnectError {
         explain(&self.at, error)
+    }
+}
+
+fn builder(kafka: &Kafka) -> ClientBuilder {
+    let builder = ClientBuilder::new(kafka.servers.clone())
+        .client_id("imkit")
+        .max_message_size(ANSWER_BYTES_MAX);
+    let builder = match &kafka.login {
+        None => builder,
+        Some(login) => builder.sasl_config(SaslConfig::Plain(login.clone())),
+    };
+    match &kafka.tls {
+        None => builder,
+        Some(config) => builder.tls_config(Arc::clone(config)),
     }
 }
 

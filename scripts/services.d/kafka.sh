@@ -1,7 +1,7 @@
 # Kafka: one node, broker and controller at once (KRaft).
 
 version=4.4.0
-port=$((OFFSET + 9092)) controller_port=$((OFFSET + 9093))
+port=$((OFFSET + 9092)) controller_port=$((OFFSET + 9093)) login_port=$((OFFSET + 9094))
 programs=(kcat kcat)
 # The second binds Kafka's logging to an output, in the version that Kafka is built with.
 jars=("org.apache.kafka:kafka_2.13:$version" org.apache.logging.log4j:log4j-slf4j-impl:2.25.5)
@@ -14,7 +14,7 @@ start() {
     # The id of the cluster is fixed: a random one may begin with `-`, like an option.
     [[ -f $data/log/meta.properties ]] || logged kafka-init "${java[@]}" kafka.tools.StorageTool \
         format --standalone --cluster-id aW1raXQtc2VydmljZXMtMQ --config "$data/server.properties"
-    spawn kafka "$port $controller_port" "${java[@]}" kafka.Kafka "$data/server.properties"
+    spawn kafka "$port $controller_port $login_port" "${java[@]}" kafka.Kafka "$data/server.properties"
 }
 
 # After a kill the broker waits for the end of the session that it had: so sessions are short.
@@ -22,7 +22,11 @@ configure() {
     cat >"$data/server.properties" <<CONF
 process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://$HOST:$port,CONTROLLER://$HOST:$controller_port
+listeners=PLAINTEXT://$HOST:$port,SASL_PLAINTEXT://$HOST:$login_port,CONTROLLER://$HOST:$controller_port
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.name.sasl_plaintext.sasl.enabled.mechanisms=PLAIN
+listener.name.sasl_plaintext.plain.sasl.jaas.config=\
+  org.apache.kafka.common.security.plain.PlainLoginModule required user_$LOGIN="$PASSWORD";
 controller.listener.names=CONTROLLER
 controller.quorum.bootstrap.servers=$HOST:$controller_port
 log.dirs=$data/log
@@ -55,6 +59,9 @@ ready() {
         -t imkit-ready -X acks=all -X message.timeout.ms=$((ANSWER_SECONDS * 2000))
 }
 
-urls() { echo "IMKIT_TEST_KAFKA_URL=kafka://$HOST:$port"; }
+urls() {
+    echo "IMKIT_TEST_KAFKA_URL=kafka://$HOST:$port"
+    echo "IMKIT_TEST_KAFKA_LOGIN_URL=kafka://$LOGIN:$PASSWORD@$HOST:$login_port"
+}
 
 ctl() { exec kcat -b "$HOST:$port" "$@"; }

@@ -12,8 +12,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use chrono::DateTime;
-use im_bus_kafka::{KafkaBus, Options};
-use im_testkit::suite::bus::{Connected, Dial, poison_is_passed_over};
+use im_bus_kafka::{ConnectError, KafkaBus, Options};
+use im_core::model::NodeId;
+use im_core::port::{Incoming, To};
+use im_testkit::suite::bus::{Connected, Dial, Reach, poison_is_passed_over};
 use rskafka::client::ClientBuilder;
 use rskafka::client::partition::{Compression, UnknownTopicHandling};
 use rskafka::record::Record;
@@ -29,6 +31,25 @@ async fn connect(dial: Dial) -> Connected {
         ca_pem: dial.ca_pem,
     };
     Ok(Arc::new(KafkaBus::connect(&dial.url, options).await?))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_login_it_works_and_with_a_wrong_one_it_is_said() {
+    let Some(reach) = Reach::by_variable("IMKIT_TEST_KAFKA_LOGIN_URL", connect) else {
+        return;
+    };
+    let bus = reach.direct().await;
+    let mut heard = bus.subscribe(&NodeId::new("n").unwrap()).await.unwrap();
+    bus.publish(To::All, "x".into()).await.unwrap();
+    assert_eq!(heard.next().await, Some(Incoming::Message("x".into())));
+    let wrong = reach.login("imkit:hunter2", reach.place());
+    let refused = KafkaBus::connect(&wrong, Options::default()).await;
+    let error = refused.expect_err("refused");
+    assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+    assert!(
+        matches!(error, ConnectError::Credentials { .. }),
+        "{error:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

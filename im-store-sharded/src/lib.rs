@@ -81,11 +81,18 @@ impl Sharded {
         self.shards.len()
     }
 
-    /// The database that has a conversation, as far as is known, counted from 0. For a node's
-    /// lanes: sends to one database don't wait for another.
+    /// The database that has a conversation, as far as is known, counted from 0.
     #[must_use]
     pub fn shard_of(&self, conv: &ConversationId) -> usize {
         self.map().owner(Slot::of(conv)).map_or(0, |owner| owner.at)
+    }
+
+    /// What a node divides its lanes by, so that sends to one database don't wait for another:
+    /// where each conversation is now. It stays that when slots move, as sends to a conversation
+    /// must stay in one lane; the next start divides anew.
+    pub fn lanes(&self) -> impl Fn(&ConversationId) -> usize + Send + Sync + 'static {
+        let map = self.map();
+        move |conv| map.owner(Slot::of(conv)).map_or(0, |owner| owner.at)
     }
 
     /// What each database holds now.

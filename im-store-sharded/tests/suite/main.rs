@@ -1,6 +1,9 @@
 //! One store over several databases, as every other store; and slots on the move.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may stop where it stands"
+)]
 
 use std::sync::Arc;
 
@@ -8,10 +11,12 @@ use im_core::port::{Shard, Store};
 use im_store_sharded::Sharded;
 use im_testkit::memory::MemoryStore;
 
+mod away;
 mod kit;
 mod load;
 mod moves;
 mod open;
+mod servers;
 
 mod three_in_memory {
     im_testkit::store_suite!(super::fresh(3));

@@ -1,13 +1,15 @@
 //! How a batch becomes a transaction.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use im_core::model::{ConversationId, Stamp, UserId};
+use im_core::model::{ConversationId, Slot, Stamp, UserId};
 use im_core::port::{Commit, Committed, PortError, PortErrorKind, Rejected};
 
 use super::Shared;
 use super::dialect::{Conn, Dialect};
+use super::fence::{Fence, moved};
 use super::load::{Reads, by_keys, load};
 use super::open::port_error;
 use super::row;
@@ -32,6 +34,8 @@ pub(super) enum Broken {
     Sql(sqlx::Error),
     /// What it gave was no good.
     Port(PortError),
+    /// A slot was moved meanwhile.
+    Moved,
 }
 
 impl From<sqlx::Error> for Broken {
@@ -56,7 +60,8 @@ impl<D: Dialect> Shared<D> {
             if part.is_empty() {
                 continue;
             }
-            match self.within(self.commit_whole(part)).await {
+            let whole = self.again(|| self.try_commit(part));
+            match self.within(whole).await {
                 Ok(part) => answers.extend(part),
                 Err(error) if !error.is_retryable() && part.len() > 1 => {
                     let (first, second) = part.split_at(part.len() / 2);
@@ -72,12 +77,20 @@ impl<D: Dialect> Shared<D> {
         answers
     }
 
-    async fn commit_whole(&self, batch: &[Commit]) -> Result<Answers, PortError> {
+    /// Runs a transaction, again when another one was in its way.
+    pub(super) async fn again<T, F>(&self, run: impl Fn() -> F) -> Result<T, PortError>
+    where
+        F: Future<Output = Result<T, Broken>>,
+    {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.try_commit(batch).await {
-                Ok(answers) => return Ok(answers),
+            match run().await {
+                Ok(done) => return Ok(done),
+                Err(Broken::Moved) if tries < TRIES_MAX => {
+                    self.is_shard.store(true, Ordering::Release);
+                }
+                Err(Broken::Moved) => return Err(moved()),
                 Err(Broken::Sql(error)) if D::is_in_the_way(&error) && tries < TRIES_MAX => {
                     tracing::debug!(%error, tries, "another transaction was in the way");
                     let wait = Duration::from_millis(1 << tries);
@@ -91,7 +104,8 @@ impl<D: Dialect> Shared<D> {
 
     async fn try_commit(&self, batch: &[Commit]) -> Result<Answers, Broken> {
         let mut tx = self.pool.begin().await?;
-        let answers = decide_and_write::<D>(&mut tx, batch, Reads::Plain).await?;
+        let is_shard = self.is_shard.load(Ordering::Acquire);
+        let answers = decide_and_write::<D>(&mut tx, batch, Reads::Plain, is_shard).await?;
         tx.commit().await?;
         Ok(answers)
     }
@@ -102,17 +116,31 @@ pub(super) async fn decide_and_write<D: Dialect>(
     conn: &mut Conn<D>,
     batch: &[Commit],
     reads: Reads,
+    is_shard: bool,
 ) -> Result<Answers, Broken> {
+    let fence = match is_shard {
+        true => Fence::of::<D>(conn, batch, reads).await?,
+        false => Fence::Alone,
+    };
     let mut work = load::<D>(conn, batch, reads).await?;
     let now = now();
-    let answers = batch.iter().map(|commit| work.apply(commit, now)).collect();
-    write::<D>(conn, &mut work).await?;
+    let decide = |commit| {
+        fence.check(commit)?;
+        work.apply(commit, now)
+    };
+    let answers = batch.iter().map(decide).collect();
+    write::<D>(conn, &mut work, &fence, reads).await?;
     Ok(answers)
 }
 
 /// Writes what a batch has decided. Stamps are taken as late as can be, since nobody else gets one
 /// until the transaction ends.
-async fn write<D: Dialect>(conn: &mut Conn<D>, work: &mut Work) -> Result<(), Broken> {
+async fn write<D: Dialect>(
+    conn: &mut Conn<D>,
+    work: &mut Work,
+    fence: &Fence,
+    reads: Reads,
+) -> Result<(), Broken> {
     begin_conversations::<D>(conn, work).await?;
     let mut entries = Vec::with_capacity(work.entries.len());
     for entry in &work.entries {
@@ -123,10 +151,7 @@ async fn write<D: Dialect>(conn: &mut Conn<D>, work: &mut Work) -> Result<(), Br
     rows::<D>(conn, &ENTRY, entries).await?;
     answers::<D>(conn, work).await?;
     blocks::<D>(conn, work).await?;
-    let last = match work.stamps {
-        0 => 0,
-        count => D::advance(conn, "stamp", count).await?,
-    };
+    let last = fence.pass::<D>(conn, work.stamps, reads).await?;
     let base = last - work.stamps;
     let stamp = |at: At| match at {
         At::Before(stamp) => stamp,
@@ -150,7 +175,7 @@ async fn write<D: Dialect>(conn: &mut Conn<D>, work: &mut Work) -> Result<(), Br
     rows::<D>(conn, &CONVERSATION, conversations).await
 }
 
-async fn rows<D: Dialect>(
+pub(super) async fn rows<D: Dialect>(
     conn: &mut Conn<D>,
     table: &Table,
     rows: Vec<Vec<Arg>>,
@@ -198,6 +223,7 @@ async fn answers<D: Dialect>(conn: &mut Conn<D>, work: &Work) -> Result<(), Brok
                 key.as_str().into(),
                 answer.record.value.as_str().into(),
                 answer.record.expires_at.0.into(),
+                answer.slot.into(),
             ];
             let rows = if answer.is_there {
                 &mut again
@@ -220,12 +246,18 @@ async fn blocks<D: Dialect>(conn: &mut Conn<D>, work: &Work) -> Result<(), Broke
         let user = Arc::<str>::from(user);
         vec![user.into(), Arc::<str>::from(other).into()]
     };
+    let with_slot = |pair: &(UserId, UserId)| {
+        let mut values = key(pair);
+        let slot = Slot::of_block(&pair.0, &pair.1);
+        values.push(i64::from(slot.number()).into());
+        values
+    };
     let of = |is: bool| {
         let some = work.blocks.iter().filter(move |(_, on)| **on == is);
-        some.map(|(pair, _)| key(pair)).collect::<Vec<_>>()
+        some.map(|(pair, _)| pair)
     };
-    rows::<D>(conn, &BLOCK, of(true)).await?;
-    let gone = of(false);
+    rows::<D>(conn, &BLOCK, of(true).map(with_slot).collect()).await?;
+    let gone: Vec<_> = of(false).map(key).collect();
     if !gone.is_empty() {
         let columns = ["user_id", "other_id"];
         let statement =

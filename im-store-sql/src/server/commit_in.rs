@@ -1,10 +1,13 @@
 //! A commit inside the host program's own transaction.
 
+use std::sync::atomic::Ordering;
+
 use im_core::port::{Commit, Committed, PortError, PortErrorKind, Rejected};
 
 use super::ServerStore;
 use super::commit::{Broken, decide_and_write};
 use super::dialect::{Conn, Dialect};
+use super::fence::moved;
 use super::load::Reads;
 use super::open::port_error;
 
@@ -26,13 +29,15 @@ impl<D: Dialect> ServerStore<D> {
         commit: &Commit,
     ) -> Result<Committed, Rejected> {
         let batch = std::slice::from_ref(commit);
-        let answers = decide_and_write::<D>(conn, batch, Reads::Locked).await;
+        let is_shard = self.shared.is_shard.load(Ordering::Acquire);
+        let answers = decide_and_write::<D>(conn, batch, Reads::Locked, is_shard).await;
         let answers = answers.map_err(|broken| match broken {
             Broken::Sql(error) if D::is_in_the_way(&error) => {
                 PortError::with_source(PortErrorKind::Unavailable, error)
             }
             Broken::Sql(error) => port_error::<D>(error),
             Broken::Port(error) => error,
+            Broken::Moved => moved(),
         })?;
         let answer = answers.into_iter().next();
         answer.unwrap_or_else(|| Err(PortError::new(PortErrorKind::Internal).into()))

@@ -63,11 +63,22 @@ pub trait Dialect: Debug + Send + Sync + Sized + 'static {
     #[doc(hidden)]
     fn kind(error: &dyn DatabaseError) -> PortErrorKind;
 
-    /// Moves the column of `im_meta` on by so much, and gives what it is then.
+    /// What finds the rows of a slot, made when a database becomes one of several, if it would
+    /// cost those something that are one alone.
+    #[doc(hidden)]
+    const SHARD_INDEXES: &'static [&'static str];
+
+    /// Stamps the conversations of a slot above a stamp, then those who left them.
+    #[doc(hidden)]
+    const STAMP_SLOT: &'static [&'static str];
+
+    /// Moves the column of `im_meta` on by so much if the condition holds, and gives what it is
+    /// then. Holds its row until the transaction ends.
     #[doc(hidden)]
     fn advance(
         conn: &mut Conn<Self>,
         column: &'static str,
         by: i64,
-    ) -> impl Future<Output = Result<i64, sqlx::Error>> + Send;
+        condition: &'static str,
+    ) -> impl Future<Output = Result<Option<i64>, sqlx::Error>> + Send;
 }

@@ -27,7 +27,7 @@ pub(super) enum Reads {
 }
 
 impl Reads {
-    const fn clause(self) -> &'static str {
+    pub(super) const fn clause(self) -> &'static str {
         match self {
             Self::Plain => "",
             Self::Locked => " FOR UPDATE",
@@ -258,6 +258,8 @@ async fn answers<D: Dialect>(
         };
         let answer = Answer {
             record,
+            // Written over with the record, if it is.
+            slot: 0,
             is_there: true,
             changed: false,
         };

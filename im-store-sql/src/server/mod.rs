@@ -12,6 +12,7 @@
 mod commit;
 mod commit_in;
 mod dialect;
+mod fence;
 mod listing;
 mod load;
 #[cfg(feature = "mysql")]
@@ -21,10 +22,12 @@ mod open;
 mod postgres;
 mod read;
 mod row;
+mod shard;
 mod statement;
 mod work;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use im_core::model::{ConversationId, Entry, Member, NodeId, Stamps, Timestamp, UserId};
@@ -97,6 +100,8 @@ pub struct ServerStore<D: Dialect> {
 struct Shared<D: Dialect> {
     pool: Pool<D::Db>,
     options: ServerOptions,
+    /// It is one of several, as far as is known: then commits ask for their slots.
+    is_shard: AtomicBool,
 }
 
 #[async_trait]

@@ -35,6 +35,15 @@ impl Dialect for MySqlDialect {
     const MIGRATIONS: &'static [(&'static str, &'static str)] = &[
         ("init", include_str!("../../migrations/mysql/0001_init.sql")),
         ("hold", include_str!("../../migrations/mysql/0002_hold.sql")),
+        ("slot", include_str!("../../migrations/mysql/0003_slot.sql")),
+    ];
+    const SHARD_INDEXES: &'static [&'static str] = &[];
+    const STAMP_SLOT: &'static [&'static str] = &[
+        "UPDATE im_conversation c JOIN \
+         (SELECT no, ? + ROW_NUMBER() OVER (ORDER BY no) AS stamp \
+         FROM im_conversation WHERE slot = ?) t ON t.no = c.no SET c.stamp = t.stamp",
+        "UPDATE im_member m JOIN im_conversation c ON c.no = m.conv SET m.stamp = c.stamp \
+         WHERE m.left_seq IS NOT NULL AND c.slot = ?",
     ];
 
     async fn connect(
@@ -171,11 +180,14 @@ impl Dialect for MySqlDialect {
         conn: &mut MySqlConnection,
         column: &'static str,
         by: i64,
-    ) -> Result<i64, sqlx::Error> {
+        condition: &'static str,
+    ) -> Result<Option<i64>, sqlx::Error> {
         // An expression given to LAST_INSERT_ID comes back with the statement's own answer.
-        let text = format!("UPDATE im_meta SET {column} = LAST_INSERT_ID({column} + ?)");
+        let text =
+            format!("UPDATE im_meta SET {column} = LAST_INSERT_ID({column} + ?) WHERE {condition}");
         let done = sqlx::query(own(text)).bind(by).execute(conn).await?;
-        Ok(done.last_insert_id() as i64)
+        // Found, that is, also when it stays as it is.
+        Ok((done.rows_affected() > 0).then(|| done.last_insert_id() as i64))
     }
 }
 

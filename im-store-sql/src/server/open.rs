@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use im_core::port::{PortError, PortErrorKind};
@@ -12,7 +13,7 @@ use super::row::{Fields, Row};
 use super::statement::Statement;
 use super::{ServerOptions, ServerStore, Shared};
 use crate::address::redacted;
-use crate::error::OpenError;
+use crate::error::{OpenError, corrupt};
 use crate::migrate::migrate;
 
 impl<D: Dialect> ServerStore<D> {
@@ -43,12 +44,18 @@ impl<D: Dialect> ServerStore<D> {
             let pool = D::connect(address, &options, pool).await?;
             let conn: &mut Conn<D> = &mut *pool.acquire().await?;
             migrate(conn, D::MIGRATIONS).await?;
-            Ok::<_, OpenError>(pool)
+            let place = Statement::new("SELECT one FROM im_meta WHERE shard IS NOT NULL");
+            let is_shard = !D::fetch(conn, place).await?.is_empty();
+            Ok::<_, OpenError>((pool, AtomicBool::new(is_shard)))
         };
-        let pool = tokio::time::timeout(limit, opening)
+        let (pool, is_shard) = tokio::time::timeout(limit, opening)
             .await
             .map_err(|_| OpenError::Silent(limit))??;
-        let shared = Arc::new(Shared { pool, options });
+        let shared = Arc::new(Shared {
+            pool,
+            options,
+            is_shard,
+        });
         Ok(Self { shared })
     }
 
@@ -65,6 +72,15 @@ impl<D: Dialect> Shared<D> {
         call: impl Future<Output = Result<T, PortError>>,
     ) -> Result<T, PortError> {
         let limit = Duration::from_millis(self.options.timeout_ms);
+        self.within_for(limit, call).await
+    }
+
+    /// The same, for a call that may take longer.
+    pub(super) async fn within_for<T>(
+        &self,
+        limit: Duration,
+        call: impl Future<Output = Result<T, PortError>>,
+    ) -> Result<T, PortError> {
         match tokio::time::timeout(limit, call).await {
             Ok(done) => done,
             Err(_) => Err(PortError::with_source(
@@ -85,8 +101,10 @@ impl<D: Dialect> Shared<D> {
 
     pub(super) async fn enter(&self) -> Result<u64, PortError> {
         let mut conn = self.pool.acquire().await.map_err(port_error::<D>)?;
-        let starts = D::advance(&mut conn, "starts", 1).await;
-        starts.map(i64::unsigned_abs).map_err(port_error::<D>)
+        let starts = D::advance(&mut conn, "starts", 1, "one = 1").await;
+        let starts = starts.map_err(port_error::<D>)?;
+        let starts = starts.ok_or_else(|| corrupt("nobody counts the starts"))?;
+        Ok(starts.unsigned_abs())
     }
 }
 

@@ -35,6 +35,23 @@ impl Dialect for PostgresDialect {
             "hold",
             include_str!("../../migrations/postgres/0002_hold.sql"),
         ),
+        (
+            "slot",
+            include_str!("../../migrations/postgres/0003_slot.sql"),
+        ),
+    ];
+    // A row's new version goes into every index of its table.
+    const SHARD_INDEXES: &'static [&'static str] = &[
+        "CREATE INDEX IF NOT EXISTS im_conversation_slot ON im_conversation (slot, id)",
+        "CREATE INDEX IF NOT EXISTS im_block_slot ON im_block (slot)",
+        "CREATE INDEX IF NOT EXISTS im_answer_slot ON im_answer (slot)",
+    ];
+    const STAMP_SLOT: &'static [&'static str] = &[
+        "UPDATE im_conversation c SET stamp = t.stamp FROM \
+         (SELECT no, ? + row_number() OVER (ORDER BY no) AS stamp \
+         FROM im_conversation WHERE slot = ?) t WHERE t.no = c.no",
+        "UPDATE im_member m SET stamp = c.stamp FROM im_conversation c \
+         WHERE c.no = m.conv AND m.left_seq IS NOT NULL AND c.slot = ?",
     ];
 
     async fn connect(
@@ -155,9 +172,13 @@ impl Dialect for PostgresDialect {
         conn: &mut PgConnection,
         column: &'static str,
         by: i64,
-    ) -> Result<i64, sqlx::Error> {
-        let text = format!("UPDATE im_meta SET {column} = {column} + $1 RETURNING {column}");
-        sqlx::query_scalar(own(text)).bind(by).fetch_one(conn).await
+        condition: &'static str,
+    ) -> Result<Option<i64>, sqlx::Error> {
+        let text = format!(
+            "UPDATE im_meta SET {column} = {column} + $1 WHERE {condition} RETURNING {column}"
+        );
+        let moved = sqlx::query_scalar(own(text)).bind(by);
+        moved.fetch_optional(conn).await
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use im_core::model::{
     Body, CmId, Conversation, ConversationId, ConversationKind, Entry, Epoch, Holder, Kind, Member,
-    Mentions, MessageId, NewEntry, Role, Seq, Stamp, Timestamp, UserId,
+    Mentions, MessageId, NewEntry, Role, Seq, Slot, Stamp, Timestamp, UserId,
 };
 use im_core::port::PortError;
 
@@ -52,7 +52,7 @@ impl Fields {
         self.0.as_slice().first()
     }
 
-    fn opt_int(&mut self) -> Result<Option<i64>, PortError> {
+    pub(super) fn opt_int(&mut self) -> Result<Option<i64>, PortError> {
         match self.0.next() {
             Some(Cell::Int(value)) => Ok(Some(value)),
             Some(Cell::Null) => Ok(None),
@@ -77,7 +77,7 @@ impl Fields {
         self.opt_text()?.ok_or_else(|| corrupt("a text is missing"))
     }
 
-    fn number(&mut self) -> Result<u64, PortError> {
+    pub(super) fn number(&mut self) -> Result<u64, PortError> {
         u64::try_from(self.int()?).map_err(|_| corrupt("a number is negative"))
     }
 
@@ -192,6 +192,7 @@ pub(super) fn conversation(conversation: &Conversation, stamp: Stamp) -> Vec<Arg
         i64::from(conversation.hide_history).into(),
         (conversation.holder.0 as i64).into(),
         (stamp.0 as i64).into(),
+        i64::from(Slot::of(&conversation.id).number()).into(),
     ]
 }
 

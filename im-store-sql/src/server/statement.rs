@@ -141,6 +141,7 @@ pub(super) const CONVERSATION: Table = Table {
         ("hide_history", Ints),
         ("holder", Ints),
         ("stamp", Ints),
+        ("slot", Ints),
     ],
     key: &["no"],
 };
@@ -150,6 +151,12 @@ pub(super) const NEW_CONVERSATION: Table = Table {
     columns: CONVERSATION.columns.split_at(1).1,
     key: &[],
     ..CONVERSATION
+};
+
+/// Conversations that arrive from another database.
+pub(super) const CONVERSATION_BY_ID: Table = Table {
+    key: &["id"],
+    ..NEW_CONVERSATION
 };
 
 /// Members.
@@ -199,6 +206,7 @@ pub(super) const ANSWER: Table = Table {
         ("request_key", Texts),
         ("value", Texts),
         ("expires_at", Ints),
+        ("slot", Ints),
     ],
     key: &["user_id", "request_key"],
 };
@@ -206,6 +214,20 @@ pub(super) const ANSWER: Table = Table {
 /// Who blocks whom.
 pub(super) const BLOCK: Table = Table {
     name: "im_block",
-    columns: &[("user_id", Texts), ("other_id", Texts)],
+    columns: &[("user_id", Texts), ("other_id", Texts), ("slot", Ints)],
     key: &["user_id", "other_id"],
+};
+
+/// What a database holds that is one of several.
+pub(super) const SLOT: Table = Table {
+    name: "im_slot",
+    columns: &[
+        ("slot", Ints),
+        ("epoch", Ints),
+        ("phase", Texts),
+        ("goes_to", Ints),
+        ("mover", Ints),
+        ("lease_until", Ints),
+    ],
+    key: &["slot"],
 };

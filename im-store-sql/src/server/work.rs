@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use im_core::model::{
-    CmId, Conversation, ConversationId, Entry, Member, MessageId, NewEntry, Seq, Stamp, Timestamp,
-    UserId,
+    CmId, Conversation, ConversationId, Entry, Member, MessageId, NewEntry, Seq, Slot, Stamp,
+    Timestamp, UserId,
 };
 use im_core::port::{
     Appended, Commit, Committed, CursorMove, Hold, MemberChange, NewConversation, Record,
@@ -49,6 +49,8 @@ impl<T> Held<T> {
 #[derive(Debug, Clone)]
 pub(super) struct Answer {
     pub(super) record: Record,
+    /// The number of the slot that it goes with.
+    pub(super) slot: i64,
     /// A row with that key is in the table.
     pub(super) is_there: bool,
     pub(super) changed: bool,
@@ -103,7 +105,7 @@ impl Work {
                 Write::Block { user, other, on } => {
                     self.blocks.insert((user.clone(), other.clone()), *on);
                 }
-                Write::Record(record) => self.keep(record),
+                Write::Record(record) => self.keep(&commit.conv, record),
                 Write::Hold(hold) => self.hold(&commit.conv, hold, &mut step),
                 Write::Place(run) => done.appended.extend(self.place(&commit.conv, run)),
                 // After the last entry is known.
@@ -217,13 +219,14 @@ impl Work {
         }
     }
 
-    fn keep(&mut self, record: &Record) {
+    fn keep(&mut self, conv: &ConversationId, record: &Record) {
         let Some(key) = answer_key(&record.key) else {
             return;
         };
         let is_there = self.answers.get(&key).is_some_and(|it| it.is_there);
         let answer = Answer {
             record: record.clone(),
+            slot: Slot::of(conv).number().into(),
             is_there,
             changed: true,
         };

@@ -39,10 +39,36 @@ pub(crate) struct Submission {
     pub(crate) waiter: Waiter,
 }
 
+/// What the lanes are divided by, so that what is slow holds up no other part.
+#[derive(Clone)]
+pub(crate) struct Partition {
+    /// How many parts there are, from 1.
+    pub(crate) count: usize,
+    /// The part of a conversation, always the same; modulo the count.
+    pub(crate) of: Arc<dyn Fn(&ConversationId) -> usize + Send + Sync>,
+}
+
+impl Partition {
+    /// One part for all.
+    pub(crate) fn none() -> Self {
+        Self {
+            count: 1,
+            of: Arc::new(|_| 0),
+        }
+    }
+}
+
+impl std::fmt::Debug for Partition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Partition({})", self.count)
+    }
+}
+
 /// The lanes.
 #[derive(Debug)]
 pub(crate) struct Appender {
     lanes: Vec<mpsc::Sender<Submission>>,
+    partition: Partition,
     // Which lane a conversation has is this process's own business, so any hash will do; one
     // without a key of its own, so that a simulated run repeats.
     hash: BuildHasherDefault<DefaultHasher>,
@@ -52,11 +78,16 @@ pub(crate) struct Appender {
 pub(crate) type LaneReceiver = mpsc::Receiver<Submission>;
 
 impl Appender {
-    pub(crate) fn new(lanes: usize, lane_max: usize) -> (Self, Vec<LaneReceiver>) {
+    pub(crate) fn new(
+        lanes: usize,
+        lane_max: usize,
+        partition: Partition,
+    ) -> (Self, Vec<LaneReceiver>) {
         let (senders, receivers) = (0..lanes).map(|_| mpsc::channel(lane_max)).unzip();
         (
             Self {
                 lanes: senders,
+                partition,
                 hash: BuildHasherDefault::default(),
             },
             receivers,
@@ -75,7 +106,11 @@ impl Appender {
         if self.lanes.len() == 1 {
             return 0;
         }
-        (self.hash.hash_one(conv) % self.lanes.len() as u64) as usize
+        // Each part has as many lanes of its own as there are, one at least.
+        let each = (self.lanes.len() / self.partition.count.max(1)).max(1);
+        let part = (self.partition.of)(conv) % self.partition.count.max(1);
+        let within = (self.hash.hash_one(conv) % each as u64) as usize;
+        (part * each + within) % self.lanes.len()
     }
 
     /// Waits for room in the lane and for the answer.

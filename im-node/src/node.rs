@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::appender::{Appender, start_lane};
+use crate::appender::{Appender, Partition, start_lane};
 use crate::clock::TokioClock;
 use crate::connection::Connection;
 use crate::hub::Hub;
@@ -181,6 +181,7 @@ pub struct NodeBuilder {
     hooks: Option<Arc<dyn Hooks>>,
     directory: Option<Arc<dyn Directory>>,
     clock: Arc<dyn Clock>,
+    partition: Partition,
 }
 
 impl NodeBuilder {
@@ -188,6 +189,20 @@ impl NodeBuilder {
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
+        self
+    }
+
+    /// Divides the lanes by the store's own parts, such as its databases: so many, and which one a
+    /// conversation is in, always the same. Sends to one part don't wait for another, if there are
+    /// as many [`Settings::lanes`] at least.
+    #[must_use]
+    pub fn lanes_by(
+        mut self,
+        count: usize,
+        of: impl Fn(&ConversationId) -> usize + Send + Sync + 'static,
+    ) -> Self {
+        let of = Arc::new(of);
+        self.partition = Partition { count, of };
         self
     }
 
@@ -230,7 +245,8 @@ impl NodeBuilder {
         let node = &self.settings.node;
         let lease = self.registry.enter(node).await;
         let lease = lease.map_err(|error| StartError::entering(node, error))?;
-        let (appender, lanes) = Appender::new(self.settings.lanes, self.settings.lane_max);
+        let (appender, lanes) =
+            Appender::new(self.settings.lanes, self.settings.lane_max, self.partition);
         let inner = Arc::new(Inner {
             hub: Hub::new(self.settings.limits.sends_per_s),
             settings: self.settings,
@@ -316,6 +332,7 @@ impl Node {
             hooks: None,
             directory: None,
             clock: Arc::new(TokioClock),
+            partition: Partition::none(),
         }
     }
 

@@ -100,13 +100,24 @@ impl Member {
 #[must_use]
 pub fn direct_id(a: &UserId, b: &UserId) -> ConversationId {
     let (low, high) = if a <= b { (a, b) } else { (b, a) };
+    hashed("d-", low.as_str(), high.as_str())
+}
+
+/// The id of the group that a request with an idempotency key makes: `g-` and 128 bits of SHA-256
+/// over the user and the key, so that the same request is about the same conversation each time.
+#[must_use]
+pub fn requested_id(user: &UserId, key: &str) -> ConversationId {
+    hashed("g-", user.as_str(), key)
+}
+
+/// No id holds a control character, so what joins the two can't be part of the first.
+fn hashed(prefix: &str, first: &str, second: &str) -> ConversationId {
     let mut hash = Sha256::new();
-    hash.update(low.as_str().as_bytes());
-    // No id holds a control character, so this can't be part of one.
+    hash.update(first.as_bytes());
     hash.update([0]);
-    hash.update(high.as_str().as_bytes());
+    hash.update(second.as_bytes());
     let mut id = String::with_capacity(34);
-    id.push_str("d-");
+    id.push_str(prefix);
     for byte in &hash.finalize()[..16] {
         let _ = write!(id, "{byte:02x}");
     }

@@ -10,7 +10,7 @@ mod stamps;
 mod value;
 
 pub use body::{Body, BodyError, Family, Kind};
-pub use conversation::{Conversation, ConversationKind, Member, Role, direct_id};
+pub use conversation::{Conversation, ConversationKind, Member, Role, direct_id, requested_id};
 pub use entry::{Draft, Entry, Mentions, NewEntry, Target};
 pub use id::{
     CmId, ConnectionId, ConversationId, DeviceId, Epoch, Holder, IdError, MessageId, NodeId, Seq,

@@ -3,11 +3,11 @@
 use im_core::frame::{ErrorCode, Failure, Limits};
 use im_core::model::{
     Body, Conversation, ConversationId, ConversationKind, Kind, Member, NewEntry, Role, UserId,
-    Value,
+    Value, requested_id,
 };
 use im_core::port::{
-    Commit, FirstSeq, MemberChange, MemberOp, NewConversation, Record, Rejected, Standing, View,
-    Write,
+    Commit, FirstSeq, MemberChange, MemberOp, NewConversation, Record, RecordKey, Rejected,
+    Standing, View, Write,
 };
 use im_core::rule::{Action, ActorView, MemberEvent, MemberEventOp, authorize};
 
@@ -48,9 +48,7 @@ pub(super) async fn create(call: Call<'_>, mut params: Params) -> Result<Value, 
     let hide_history = params.flag("hide_history")?;
     users.retain(|user| *user != call.caller.user);
     inner.all_known(&users).await?;
-    let Ok(conv) = ConversationId::new(format!("g-{}", inner.ids.next())) else {
-        return Err(Failure::new(ErrorCode::Internal, "an internal error"));
-    };
+    let conv = call.new_group().await?;
     let mut members = vec![(call.caller.user.clone(), Role::Owner)];
     members.extend(users.into_iter().map(|user| (user, Role::Member)));
     let names: Vec<Value> = members
@@ -380,6 +378,20 @@ impl Call<'_> {
                 now,
             },
         )
+    }
+
+    /// The id of a group to make. Of a request that may come twice it is the same one, so that both
+    /// go where they see each other.
+    async fn new_group(&self) -> Result<ConversationId, Failure> {
+        if let Some(RecordKey::Answer { user, key }) = self.record_key() {
+            let conv = requested_id(&user, &key);
+            // Made so long ago that the answer is forgotten: then it is another request.
+            if self.inner.view(&conv, &[]).await?.is_none() {
+                return Ok(conv);
+            }
+        }
+        ConversationId::new(format!("g-{}", self.inner.ids.next()))
+            .map_err(|_| Failure::new(ErrorCode::Internal, "an internal error"))
     }
 
     /// What keeps the answer under the call's key, if it has one.

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use im_core::model::UserId;
 
 use crate::given::Given;
+use crate::shards::Slots;
 
 /// A ready imkit server: chat over WebSocket and HTTP, with its messages in SQLite.
 ///
@@ -46,6 +47,27 @@ pub(crate) enum Command {
     },
     /// Check the settings and print those in force, without the secret
     Check,
+    /// Look at the slots of several databases, and move them
+    Shards {
+        #[command(subcommand)]
+        command: ShardsCommand,
+    },
+}
+
+/// What to do with the databases of `--shards`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ShardsCommand {
+    /// Print which slots each database has
+    Status,
+    /// Move slots to another database, while the service runs. What was begun and not finished goes
+    /// on when it is called again
+    Move {
+        /// Which, from 0 to 1023: 0-511,600
+        slots: Slots,
+        /// The database, by its place in --shards, from 0
+        #[arg(long, value_name = "DATABASE")]
+        to: usize,
+    },
 }
 
 /// A time as people write it.

@@ -32,6 +32,9 @@ pub(crate) enum ServerError {
         /// Why.
         source: Box<im_store_sql::OpenError>,
     },
+    /// A slot did not move.
+    #[error(transparent)]
+    Move(#[from] im_store_sharded::MoveError),
     /// The node did not start.
     #[error("the node did not start")]
     Node(#[from] im_node::StartError),

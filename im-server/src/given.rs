@@ -75,6 +75,9 @@ given! {
     /// mysql://USER:PASSWORD@HOST/DATABASE [default: sqlite://imkit.db]. On a command line every
     /// process of the machine can read a password: the variable or the file is better
     store: String = "IMKIT_STORE";
+    /// Several databases in place of one store, with commas between them: each has a part of the
+    /// conversations. Their order must stay; one that is added comes last
+    shards: List = "IMKIT_SHARDS";
     /// The hot tier: none is the only one in this version
     hot: String = "IMKIT_HOT";
     /// The bus between nodes: local, or SCHEME://USER:PASSWORD@HOST with redis (rediss with TLS),

@@ -13,6 +13,7 @@ mod page;
 mod run;
 mod secret;
 mod settings;
+mod shards;
 mod store;
 mod tokens;
 
@@ -69,9 +70,13 @@ fn act(cli: Cli) -> Result<(), ServerError> {
         Some(path) => Given::from_file(path)?,
         None => Given::default(),
     };
-    let settings = Settings::new(cli.given.or(file), cli.demo)?;
+    let given = cli.given.or(file);
+    if let Some(Command::Shards { command }) = cli.command {
+        return shards::act(&given, command);
+    }
+    let settings = Settings::new(given, cli.demo)?;
     match cli.command {
-        None => run::run(&settings, cli.demo),
+        None | Some(Command::Shards { .. }) => run::run(&settings, cli.demo),
         Some(Command::Check) => {
             tokens::authenticator(&settings)?;
             Ok(write!(std::io::stdout(), "{settings}")?)

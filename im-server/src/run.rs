@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use crate::demo;
 use crate::error::ServerError;
 use crate::settings::Settings;
-use crate::store::open_store;
+use crate::store::{Opened, open_store};
 use crate::tokens::authenticator;
 use crate::{ops, page};
 
@@ -50,10 +50,13 @@ async fn serve(settings: &Settings, is_demo: bool) -> Result<(), ServerError> {
         .unwrap_or_default();
     let metrics = ops::count().map_err(|error| std::io::Error::other(error.to_string()))?;
     let gathering = tokio::spawn(ops::gather(metrics.clone()));
-    let opened = open_store(url, settings.synchronous).await?;
+    let opened = open_store(url, settings).await?;
     let store = opened.store();
     let mut node =
         Node::builder(Arc::clone(&store), Arc::clone(&auth) as _).settings(settings.node.clone());
+    if let Opened::Sharded(sharded, shards) = &opened {
+        node = node.lanes_by(shards.len(), sharded.lanes());
+    }
     if let Some((bus, registry)) = settings.cluster.connect(&settings.bus_prefix).await? {
         node = node.cluster(bus, registry);
     }
@@ -64,7 +67,7 @@ async fn serve(settings: &Settings, is_demo: bool) -> Result<(), ServerError> {
     } else {
         say(&format!(
             "im-server listens on http://{address}, messages in {}\n",
-            redacted(url)
+            shown(settings, url)
         ));
     }
     if let Some(folder) = &folder {
@@ -83,6 +86,15 @@ async fn serve(settings: &Settings, is_demo: bool) -> Result<(), ServerError> {
         tracing::warn!(%error, cause, "the store is not tidied up; the next start does it");
     }
     Ok(())
+}
+
+/// Where the messages are, in words that hold no secret.
+fn shown(settings: &Settings, url: &str) -> String {
+    if settings.shards.is_empty() {
+        return redacted(url);
+    }
+    let shards: Vec<_> = settings.shards.iter().map(|url| redacted(url)).collect();
+    shards.join(", ")
 }
 
 fn router(

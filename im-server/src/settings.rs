@@ -33,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) listen: String,
     /// `None` in a demo that was given none: a folder of its own, gone with it.
     pub(crate) store: Option<String>,
+    /// In place of the store; none: there is one database.
+    pub(crate) shards: Vec<String>,
     pub(crate) synchronous: Synchronous,
     pub(crate) algorithm: JwtAlgorithm,
     pub(crate) key: Key,
@@ -54,10 +56,9 @@ impl Settings {
     pub(crate) fn new(given: Given, demo: bool) -> Result<Self, ServerError> {
         only_here("hot", given.hot.as_deref(), "none")?;
         only_here("durability", given.durability.as_deref(), "committed")?;
-        let store = given
-            .store
-            .clone()
-            .or_else(|| (!demo).then(|| STORE.to_owned()));
+        let shards = shards(&given)?;
+        let first = given.store.clone().or_else(|| shards.first().cloned());
+        let store = first.or_else(|| (!demo).then(|| STORE.to_owned()));
         let cluster = Cluster::new(&given, store.as_deref())?;
         let algorithm = algorithm(given.jwt_algorithm.as_deref())?;
         let key = key(&given, algorithm, demo)?;
@@ -67,6 +68,7 @@ impl Settings {
         Ok(Self {
             listen: given.listen.unwrap_or_else(|| LISTEN.to_owned()),
             store,
+            shards,
             cluster,
             synchronous: synchronous(given.synchronous.as_deref())?,
             algorithm,
@@ -78,6 +80,20 @@ impl Settings {
             node,
         })
     }
+}
+
+fn shards(given: &Given) -> Result<Vec<String>, ServerError> {
+    let Some(shards) = &given.shards else {
+        return Ok(Vec::new());
+    };
+    if given.store.is_some() {
+        let what = "the databases are all named here: leave --store out";
+        return Err(ServerError::setting("shards", what));
+    }
+    if shards.0.is_empty() {
+        return Err(ServerError::setting("shards", "names no database"));
+    }
+    Ok(shards.0.clone())
 }
 
 /// Settings that have names for what a later version brings.
@@ -172,6 +188,9 @@ fn node(given: &Given) -> Result<NodeSettings, ServerError> {
     set!(frame_bytes, page_bytes, text_chars, window => node.limits);
     set!(ack_ms, sends_per_s, dedupe_ms => node.limits);
     set!(lanes => node);
+    if let (None, Some(shards)) = (given.lanes, &given.shards) {
+        node.lanes = shards.0.len().max(1);
+    }
     if let Some(name) = &given.node {
         node.node = name.clone();
     }
@@ -184,18 +203,27 @@ fn node(given: &Given) -> Result<NodeSettings, ServerError> {
     Ok(node)
 }
 
+impl Settings {
+    /// The store or the shards, as a file would name them.
+    fn store_line(&self) -> String {
+        if !self.shards.is_empty() {
+            let shards: Vec<_> = self.shards.iter().map(|url| redacted(url)).collect();
+            return format!("shards = {shards:?}");
+        }
+        let own = || "(a folder of the demo's own)".to_owned();
+        format!(
+            "store = {:?}",
+            self.store.as_deref().map_or_else(own, redacted)
+        )
+    }
+}
+
 /// The settings as a file would hold them, secrets told by their length only.
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "listen = {:?}", self.listen)?;
+        writeln!(f, "{}", self.store_line())?;
         let mut text = |key: &str, value: &str| writeln!(f, "{key} = {value:?}");
-        text("listen", &self.listen)?;
-        text(
-            "store",
-            &self
-                .store
-                .as_deref()
-                .map_or_else(|| "(a folder of the demo's own)".to_owned(), redacted),
-        )?;
         let (bus, registry) = self.cluster.shown();
         for (key, value) in [("hot", "none"), ("bus", &bus), ("registry", &registry)] {
             text(key, value)?;

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use im_core::port::{PortError, Store};
+use im_core::port::{PortError, Shard, Store};
+use im_node::StartError;
+use im_store_sharded::Sharded;
 use im_store_sql::{MySqlStore, PostgresStore, SqliteOptions, SqliteStore, Synchronous, redacted};
 
 use crate::error::ServerError;
+use crate::settings::Settings;
+use crate::shards::open_shards;
 
 /// A store that is open.
 #[derive(Debug)]
@@ -13,6 +17,7 @@ pub(crate) enum Opened {
     Sqlite(SqliteStore),
     Postgres(PostgresStore),
     MySql(MySqlStore),
+    Sharded(Arc<Sharded>, Vec<Self>),
 }
 
 impl Opened {
@@ -22,6 +27,16 @@ impl Opened {
             Self::Sqlite(store) => Arc::new(store.clone()),
             Self::Postgres(store) => Arc::new(store.clone()),
             Self::MySql(store) => Arc::new(store.clone()),
+            Self::Sharded(store, _) => Arc::clone(store) as _,
+        }
+    }
+
+    /// As one of several; `None` of what can't be.
+    pub(crate) fn shard(&self) -> Option<Arc<dyn Shard>> {
+        match self {
+            Self::Postgres(store) => Some(Arc::new(store.clone())),
+            Self::MySql(store) => Some(Arc::new(store.clone())),
+            Self::Sqlite(_) | Self::Sharded(..) => None,
         }
     }
 
@@ -40,15 +55,44 @@ impl Opened {
                 store.close().await;
                 Ok(())
             }
+            Self::Sharded(_, shards) => {
+                for shard in shards {
+                    Box::pin(shard.close()).await?;
+                }
+                Ok(())
+            }
         }
     }
 }
 
-/// Opens a store by its URL.
+/// Opens the store that the settings name: at `url`, unless it is on several databases.
 ///
 /// # Errors
-/// When the URL is none, or the store can't be opened; another process has it, for one.
-pub(crate) async fn open_store(url: &str, synchronous: Synchronous) -> Result<Opened, ServerError> {
+/// When it can't be opened; another process has it, for one.
+pub(crate) async fn open_store(url: &str, settings: &Settings) -> Result<Opened, ServerError> {
+    if !settings.shards.is_empty() {
+        let (opened, sharded) = open_shards(&settings.shards).await?;
+        return Ok(Opened::Sharded(Arc::new(sharded), opened));
+    }
+    let opened = open_database(url, settings.synchronous).await?;
+    if let Some(shard) = opened.shard() {
+        let held = shard.holdings(None).await.map_err(StartError::from)?;
+        if held.is_some_and(|held| held.place.is_some()) {
+            let what = "is one of several databases: name all of them, with --shards";
+            return Err(ServerError::setting("store", what));
+        }
+    }
+    Ok(opened)
+}
+
+/// Opens one database by its URL.
+///
+/// # Errors
+/// When the URL is none, or it can't be opened.
+pub(crate) async fn open_database(
+    url: &str,
+    synchronous: Synchronous,
+) -> Result<Opened, ServerError> {
     let scheme = url.split_once("://").map(|(scheme, _)| scheme);
     let opened = match scheme {
         Some("sqlite") if url != "sqlite://" => {

@@ -22,6 +22,10 @@ const TRIES_MAX: u32 = 10;
 /// The wait before that.
 const WAIT: Duration = Duration::from_secs(1);
 
+/// Why a file is none.
+const NO_SQLITE: &str =
+    "a SQLite file is one process's own: postgres:// and mysql:// can be shards";
+
 /// Slots as people write them: `0-511,600`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Slots(Vec<Slot>);
@@ -54,14 +58,19 @@ impl FromStr for Slots {
 /// # Errors
 /// When one of them can't be opened, or they don't belong together.
 pub(crate) async fn open_shards(urls: &[String]) -> Result<(Vec<Opened>, Sharded), ServerError> {
+    if urls.is_empty() {
+        return Err(ServerError::setting("shards", "names no database"));
+    }
+    if urls.iter().any(|url| url.starts_with("sqlite:")) {
+        return Err(ServerError::setting("shards", NO_SQLITE));
+    }
     let mut opened = Vec::with_capacity(urls.len());
     for url in urls {
         opened.push(open_database(url, Synchronous::Full).await?);
     }
     let shards: Option<Vec<Arc<dyn Shard>>> = opened.iter().map(Opened::shard).collect();
     let Some(shards) = shards else {
-        let what = "a SQLite file is one process's own: postgres:// and mysql:// can be shards";
-        return Err(ServerError::setting("shards", what));
+        return Err(ServerError::setting("shards", NO_SQLITE));
     };
     let sharded = Sharded::open(shards).await;
     let sharded = sharded.map_err(|error| ServerError::setting("shards", error.to_string()))?;

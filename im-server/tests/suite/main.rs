@@ -11,5 +11,6 @@ mod life;
 mod memory;
 mod page;
 mod process;
+mod shards;
 mod start;
 mod webdriver;

@@ -80,6 +80,12 @@ impl Server {
         )
     }
 
+    /// Starts on what the variables say.
+    pub(crate) fn start_with(variables: &[(&str, &str)]) -> Self {
+        let command = command(&["--listen", "127.0.0.1:0"], variables);
+        Self::spawn(command, "im-server listens on ")
+    }
+
     /// Starts a node of a cluster.
     pub(crate) fn start_node(
         listen: &str,

@@ -5,6 +5,8 @@
 //! cargo run --example cluster
 //! cargo run --example cluster --features postgres,redis -- \
 //!     --store postgres://user:password@localhost/db --bus redis://localhost
+//! cargo run --example cluster --features postgres,redis,nats -- --bus nats://localhost \
+//!     --store postgres://user:password@localhost/db --registry redis://localhost
 //! ```
 //!
 //! Without arguments the three share a file and the process; with them, a database and a broker, as

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use redis::aio::MultiplexedConnection;
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
@@ -12,6 +14,9 @@ use redis::{
 use crate::connect::{ANSWER_WAIT, At, ConnectError, check_ca};
 use crate::kept::within;
 
+/// How often a call goes to another server of a cluster, told by the one before.
+const CLUSTER_TRIES: u32 = 4;
+
 const URL: ConnectError = ConnectError::Url {
     form: "redis[s]://[user[:password]@]host[:port][/database]",
 };
@@ -19,6 +24,7 @@ const URL: ConnectError = ConnectError::Url {
 /// Where the server is, and how to get in.
 pub struct Server {
     client: Client,
+    authorities: Option<TlsCertificates>,
     at: At,
 }
 
@@ -64,15 +70,20 @@ impl Server {
             _ => return Err(URL),
         };
         let info = settled(info);
-        let client = match ca {
+        let authorities = ca.map(authorities).transpose()?;
+        let client = match authorities.clone() {
             None => Client::open(info).map_err(|_| URL)?,
-            Some(ca) => with_authorities(info, ca)?,
+            Some(it) => Client::build_with_tls(info, it).map_err(|_| ConnectError::Ca)?,
         };
         let at = At {
             what: "Redis",
             addr,
         };
-        Ok(Self { client, at })
+        Ok(Self {
+            client,
+            authorities,
+            at,
+        })
     }
 
     /// Who it is.
@@ -101,6 +112,28 @@ impl Server {
         within(&self.at, ANSWER_WAIT, opened).await
     }
 
+    /// Connects to the Redis Cluster that this server is of, within [`ANSWER_WAIT`].
+    ///
+    /// # Errors
+    /// When nobody answers there as a server of a cluster that takes the credentials.
+    pub async fn open_cluster(&self) -> Result<ClusterConnection, ConnectError> {
+        let info = self.client.get_connection_info().clone();
+        let mut builder = ClusterClient::builder([info])
+            .use_protocol(ProtocolVersion::RESP3)
+            .connection_timeout(ANSWER_WAIT)
+            .response_timeout(ANSWER_WAIT)
+            .retries(CLUSTER_TRIES);
+        if let Some(authorities) = self.authorities.clone() {
+            builder = builder.certs(authorities);
+        }
+        let opened = async {
+            let client = builder.build().map_err(|error| self.explain(&error))?;
+            let opened = client.get_async_connection().await;
+            opened.map_err(|error| self.explain(&error))
+        };
+        within(&self.at, ANSWER_WAIT, opened).await
+    }
+
     /// Asks a connection whether it is one.
     pub async fn is_alive(connection: &MultiplexedConnection) -> bool {
         let mut connection = connection.clone();
@@ -123,13 +156,12 @@ impl Server {
     }
 }
 
-fn with_authorities(info: ConnectionInfo, ca: &str) -> Result<Client, ConnectError> {
+fn authorities(ca: &str) -> Result<TlsCertificates, ConnectError> {
     check_ca(ca)?;
-    let certificates = TlsCertificates {
+    Ok(TlsCertificates {
         client_tls: None,
         root_cert: Some(ca.as_bytes().to_vec()),
-    };
-    Client::build_with_tls(info, certificates).map_err(|_| ConnectError::Ca)
+    })
 }
 
 fn address(host: &str, port: u16) -> String {

@@ -14,9 +14,11 @@
 //! says so. All keys of a cluster begin with `{PREFIX}`: one slot, so that each change is one
 //! script.
 
+mod hot;
 mod link;
 mod registry;
 
 pub use im_link::ConnectError;
 
+pub use self::hot::{HotOptions, RedisHot};
 pub use self::registry::{Options, RedisRegistry};

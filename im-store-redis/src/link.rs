@@ -7,6 +7,7 @@ use im_core::port::{PortError, PortErrorKind};
 use im_link::redis::Server;
 use im_link::{ANSWER_WAIT, At, ConnectError, Keep, Kept, Link};
 use redis::aio::MultiplexedConnection;
+use redis::cluster_async::ClusterConnection;
 use redis::{AsyncConnectionConfig, FromRedisValue, RedisError, ScriptInvocation};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -22,9 +23,31 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
-    pub(crate) async fn start(server: Server) -> Result<Self, ConnectError> {
+    /// To one server. `loss` says what its being away means.
+    pub(crate) async fn start(server: Server, loss: &'static str) -> Result<Self, ConnectError> {
+        Self::start_as(server, loss, false).await
+    }
+
+    /// To all servers of a cluster.
+    pub(crate) async fn start_cluster(
+        server: Server,
+        loss: &'static str,
+    ) -> Result<Self, ConnectError> {
+        Self::start_as(server, loss, true).await
+    }
+
+    async fn start_as(
+        server: Server,
+        loss: &'static str,
+        is_cluster: bool,
+    ) -> Result<Self, ConnectError> {
+        let keeping = Keeping {
+            server,
+            loss,
+            is_cluster,
+        };
         Ok(Self {
-            kept: Kept::start(Keeping(server)).await?,
+            kept: Kept::start(keeping).await?,
             unanswered: Semaphore::new(UNANSWERED_MAX),
         })
     }
@@ -37,8 +60,7 @@ impl Redis {
     ) -> Result<T, PortError> {
         let _one = self.unanswered.try_acquire().map_err(|_| away())?;
         let held = self.kept.link().ok_or_else(away)?;
-        let mut connection = held.link().0.clone();
-        let answer = timeout(ANSWER_WAIT, script.invoke_async(&mut connection)).await;
+        let answer = timeout(ANSWER_WAIT, held.link().invoke(script)).await;
         let error = match answer {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) if !error.is_io_error() && !error.is_unrecoverable_error() => {
@@ -67,14 +89,33 @@ impl Redis {
     }
 
     fn explain(&self, error: &RedisError) -> ConnectError {
-        self.kept.keep().0.explain(error)
+        self.kept.keep().server.explain(error)
     }
 }
 
 #[derive(Debug)]
-struct Keeping(Server);
+struct Keeping {
+    server: Server,
+    loss: &'static str,
+    is_cluster: bool,
+}
 
-struct Connection(MultiplexedConnection);
+enum Connection {
+    One(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl Connection {
+    async fn invoke<T: FromRedisValue>(
+        &self,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T, RedisError> {
+        match self {
+            Self::One(connection) => script.invoke_async(&mut connection.clone()).await,
+            Self::Cluster(connection) => script.invoke_async(&mut connection.clone()).await,
+        }
+    }
+}
 
 #[async_trait]
 impl Link for Connection {
@@ -84,7 +125,11 @@ impl Link for Connection {
     }
 
     async fn is_alive(&self) -> bool {
-        Server::is_alive(&self.0).await
+        match self {
+            Self::One(connection) => Server::is_alive(connection).await,
+            // It replaces its own.
+            Self::Cluster(_) => true,
+        }
     }
 }
 
@@ -93,18 +138,19 @@ impl Keep for Keeping {
     type Link = Connection;
 
     fn loss(&self) -> &'static str {
-        "the registry is away"
+        self.loss
     }
 
     fn at(&self) -> &At {
-        self.0.at()
+        self.server.at()
     }
 
     async fn open(&self) -> Result<Connection, ConnectError> {
-        self.0
-            .open(AsyncConnectionConfig::new())
-            .await
-            .map(Connection)
+        if self.is_cluster {
+            return self.server.open_cluster().await.map(Connection::Cluster);
+        }
+        let opened = self.server.open(AsyncConnectionConfig::new()).await;
+        opened.map(Connection::One)
     }
 
     async fn on_new(&self, _link: &Connection) {}

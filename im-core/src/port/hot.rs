@@ -67,11 +67,24 @@ pub enum HotAnswer {
     Later,
 }
 
+impl HotAnswer {
+    /// Whether the commit is to be brought again, before those behind it for the same log.
+    #[must_use]
+    pub const fn is_to_come_again(&self) -> bool {
+        matches!(
+            self,
+            Self::Ask { .. } | Self::Version(_) | Self::Closed | Self::Cold | Self::Later
+        )
+    }
+}
+
 /// A log that the tier has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HotView {
     /// Under which number.
     pub holder: Holder,
+    /// It is on its way to or from the store, which may have more of it.
+    pub is_closed: bool,
     /// Its last entry.
     pub head: Seq,
     /// The last entry of which it is known here that the store has it.
@@ -89,7 +102,7 @@ pub struct HotView {
 pub struct Warming {
     /// Whose log.
     pub conv: ConversationId,
-    /// Under which number the store has given it.
+    /// Under which number the store will give it.
     pub holder: Holder,
     /// Its last entry.
     pub head: Seq,
@@ -114,6 +127,10 @@ pub struct Pending {
     pub cursors: Vec<CursorMove>,
     /// When it was read, by the tier's clock in milliseconds; 0 when this is not all of it.
     pub as_of: u64,
+    /// Of a log that was closed for this: by which closing, counted from 1. 0 of another.
+    pub closing: u64,
+    /// Nobody has appended to the log for long: it is to be given back to the store.
+    pub is_idle: bool,
 }
 
 /// Of which logs what has not reached the store is asked for.
@@ -163,8 +180,9 @@ pub trait Hot: Debug + Send + Sync + 'static {
         query: Option<&LogQuery>,
     ) -> Result<Option<HotView>, PortError>;
 
-    /// Takes a log over from the store; the number under which the tier has it afterwards, which
-    /// is another's when that was quicker.
+    /// Takes a log over from the store, closed; the number under which the tier has it afterwards,
+    /// which is another's when that was quicker. It is settled when the store has given the log to
+    /// that number: so a log that the store says is here, and is not, was lost.
     async fn warm(&self, log: &Warming) -> Result<Holder, PortError>;
 
     /// Lets nothing be appended to a log until it is settled; everything of it that has not reached
@@ -176,11 +194,13 @@ pub trait Hot: Debug + Send + Sync + 'static {
         holder: Option<Holder>,
     ) -> Result<Option<Pending>, PortError>;
 
-    /// What becomes of a log that was closed, if the tier still has it under that number.
+    /// What becomes of a log that was closed, if the tier still has it under that number, and
+    /// nobody closed it since: `closing` is [`Pending::closing`], 1 after [`warm`](Self::warm).
     async fn settle(
         &self,
         conv: &ConversationId,
         holder: Holder,
+        closing: u64,
         settle: Settle,
     ) -> Result<(), PortError>;
 

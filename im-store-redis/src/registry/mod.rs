@@ -80,7 +80,11 @@ impl RedisRegistry {
             return Err(ConnectError::Option("a lease lasts from 500 ms to an hour"));
         }
         Ok(Self {
-            redis: Redis::start(Server::parse(url, options.ca_pem.as_deref())?).await?,
+            redis: Redis::start(
+                Server::parse(url, options.ca_pem.as_deref())?,
+                "the registry is away",
+            )
+            .await?,
             scripts: Scripts::new(),
             base: format!("{{{prefix}}}:registry"),
             lease: options.lease,

@@ -15,7 +15,7 @@ use tokio::time::{Duration, Instant};
 use super::log::take;
 
 /// How long a worker's lease holds.
-const LEASE: Duration = Duration::from_secs(5);
+const LEASE: Duration = Duration::from_millis(300);
 
 /// A [`Hot`] in memory, as other tiers are to be: one lane, and nothing kept after it is dropped.
 #[derive(Debug)]
@@ -38,7 +38,8 @@ struct Log {
     head: Seq,
     cold: Seq,
     version: Seq,
-    is_closed: bool,
+    /// The closing that holds, 0 while it is open, and how many there were.
+    closed: (u64, u64),
     is_whole: bool,
     entries: VecDeque<Entry>,
     /// The largest ids of senders in what stands before the entries.
@@ -104,7 +105,7 @@ impl Log {
     }
 
     fn append(&mut self, commit: &HotCommit, now: u64, is_busy: bool) -> HotAnswer {
-        if self.is_closed {
+        if self.closed.0 > 0 {
             return HotAnswer::Closed;
         }
         let keys = |entry: &NewEntry| Some((entry.from.clone(), entry.cm_id.clone()?));
@@ -190,6 +191,8 @@ impl Log {
             },
             cursors: self.cursors(),
             as_of: if is_all { now } else { 0 },
+            closing: 0,
+            is_idle: false,
         }
     }
 
@@ -243,12 +246,8 @@ impl Hot for MemoryHot {
                 None => HotAnswer::Cold,
                 Some(log) => log.append(commit, now, is_busy),
             };
-            match answer {
-                HotAnswer::Ask { .. }
-                | HotAnswer::Version(_)
-                | HotAnswer::Closed
-                | HotAnswer::Cold => drop(stopped.insert(commit.conv.clone())),
-                _ => {}
+            if answer.is_to_come_again() {
+                stopped.insert(commit.conv.clone());
             }
             answers.push(Ok(answer));
         }
@@ -263,6 +262,7 @@ impl Hot for MemoryHot {
         let state = self.state.lock();
         Ok(state.logs.get(conv).map(|log| HotView {
             holder: log.holder,
+            is_closed: log.closed.0 > 0,
             head: log.head,
             cold: log.cold,
             first: log.first(),
@@ -279,7 +279,7 @@ impl Hot for MemoryHot {
             head: warming.head,
             cold: warming.head,
             version: warming.version,
-            is_closed: false,
+            closed: (1, 1),
             is_whole: warming.is_whole,
             entries: warming.entries.iter().cloned().collect(),
             floors: BTreeMap::new(),
@@ -299,8 +299,11 @@ impl Hot for MemoryHot {
         let log = state.logs.get_mut(conv);
         let log = log.filter(|log| holder.is_none_or(|holder| log.holder == holder));
         Ok(log.map(|log| {
-            log.is_closed = true;
-            log.pending(conv, usize::MAX, now)
+            log.closed = (log.closed.1 + 1, log.closed.1 + 1);
+            Pending {
+                closing: log.closed.0,
+                ..log.pending(conv, usize::MAX, now)
+            }
         }))
     }
 
@@ -308,17 +311,18 @@ impl Hot for MemoryHot {
         &self,
         conv: &ConversationId,
         holder: Holder,
+        closing: u64,
         settle: Settle,
     ) -> Result<(), PortError> {
         let mut state = self.state.lock();
         let log = state.logs.get_mut(conv);
-        let Some(log) = log.filter(|log| log.holder == holder) else {
+        let Some(log) = log.filter(|log| log.holder == holder && log.closed.0 == closing) else {
             return Ok(());
         };
         match settle {
             Settle::Reopen(holder) => {
                 log.holder = holder;
-                log.is_closed = false;
+                log.closed.0 = 0;
             }
             Settle::Forget => drop(state.logs.remove(conv)),
         }

@@ -235,9 +235,9 @@ impl Future for Sending {
     }
 }
 
-/// A new random id.
+/// A new id, larger than those before: a store then knows without a look-up that it is new.
 pub(crate) fn new_cm_id() -> CmId {
-    match CmId::new(uuid::Uuid::new_v4().to_string()) {
+    match CmId::new(uuid::Uuid::now_v7().to_string()) {
         Ok(cm_id) => cm_id,
         Err(_) => unreachable!("36 characters are an id"),
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use im_core::model::{ConversationId, Seq};
 use im_core::port::{
-    Appended, Commit, Committed, HotAnswer, HotCommit, LogQuery, PortError, PortErrorKind, Rejected,
+    Appended, Commit, Committed, HotAnswer, HotCommit, PortError, PortErrorKind, Rejected,
 };
 use im_core::rule::commit::{Stored, conflicts, duplicate_at};
 use tokio::time::Instant;
@@ -17,9 +17,7 @@ use crate::plan::{hot_commit, rounds};
 /// How long a commit goes on being tried when others are in its way.
 const APPEND_WAIT: Duration = Duration::from_secs(4);
 /// How long one waits for a log that is on its way to the cold store.
-const CLOSED_WAIT: Duration = Duration::from_millis(5);
-/// How long a log may stay closed until whoever closed it is taken for gone.
-const CLOSED_MAX: Duration = Duration::from_secs(2);
+pub(crate) const CLOSED_WAIT: Duration = Duration::from_millis(5);
 /// Logs that are warmed at once.
 const WARMING_MAX: usize = 8;
 
@@ -28,13 +26,13 @@ pub(crate) type Answers = Vec<Option<Result<Committed, Rejected>>>;
 
 /// Commits for the hot tier that have no answer yet, with their places in the batch.
 #[derive(Debug, Default)]
-struct Todo {
-    at: Vec<usize>,
-    commits: Vec<HotCommit>,
+pub(crate) struct Todo {
+    pub(crate) at: Vec<usize>,
+    pub(crate) commits: Vec<HotCommit>,
 }
 
 impl Todo {
-    fn push(&mut self, at: usize, commit: HotCommit) {
+    pub(crate) fn push(&mut self, at: usize, commit: HotCommit) {
         self.at.push(at);
         self.commits.push(commit);
     }
@@ -49,6 +47,8 @@ struct Left {
     /// The tier did not answer for these.
     unanswered: Vec<(usize, PortError)>,
     closed: BTreeSet<ConversationId>,
+    /// Logs of which the store must be asked, and where they begin in the tier.
+    asked: BTreeMap<ConversationId, Seq>,
 }
 
 impl Inner {
@@ -73,7 +73,6 @@ impl Inner {
             todo.push(*at, hot_commit(&batch[*at]));
         }
         let deadline = Instant::now() + APPEND_WAIT;
-        let patience = Instant::now() + CLOSED_MAX;
         let mut forced = BTreeSet::new();
         // The last entry of each log that an answer stands on.
         let mut reached = BTreeMap::new();
@@ -82,13 +81,14 @@ impl Inner {
             if !left.closed.is_empty() {
                 tokio::time::sleep(CLOSED_WAIT).await;
             }
-            if Instant::now() >= patience {
-                for conv in &left.closed {
-                    // If it fails, the log stays closed, and the next one tries.
-                    let _ = self.take_over(conv).await;
-                }
+            for conv in left.closed.iter().filter(|conv| self.closed.is_late(conv)) {
+                // If it fails, the log stays closed, and the next one tries.
+                let _ = self.take_over(conv).await;
             }
             todo = left.again;
+            if !left.asked.is_empty() {
+                self.ask_all(batch, &left.asked, &mut todo, answers).await;
+            }
             if !left.unanswered.is_empty() {
                 self.without_tier(batch, left.unanswered, answers).await;
             }
@@ -124,14 +124,11 @@ impl Inner {
                     metrics::counter!("im_hot_busy_total").increment(1);
                     Err(PortError::new(PortErrorKind::Busy).into())
                 }
-                Ok(HotAnswer::Ask { first }) => match self.ask(commit, first, &mut hot).await {
-                    Ok(Some(answer)) => Ok(answer),
-                    Err(rejected) => Err(rejected),
-                    Ok(None) => {
-                        left.again.push(at, hot);
-                        continue;
-                    }
-                },
+                Ok(HotAnswer::Ask { first }) => {
+                    left.asked.insert(commit.conv.clone(), first);
+                    left.again.push(at, hot);
+                    continue;
+                }
                 Ok(HotAnswer::Version(_)) => match self.is_still(commit, &mut hot).await {
                     Ok(true) => {
                         left.again.push(at, hot);
@@ -158,6 +155,7 @@ impl Inner {
                 }
             };
             if let Ok(committed) = &answer {
+                self.closed.is_open(&commit.conv);
                 let last = committed.appended.iter().map(|it| it.seq).max();
                 let reached = reached.entry(commit.conv.clone()).or_default();
                 *reached = (*reached).max(last.unwrap_or_default());
@@ -248,49 +246,6 @@ impl Inner {
                 answers[at] = Some(answer);
             }
         }
-    }
-
-    /// Looks in the store for what is under a commit's ids. `None` when all are new: then the
-    /// commit says so.
-    async fn ask(
-        &self,
-        commit: &Commit,
-        first: Seq,
-        hot: &mut HotCommit,
-    ) -> Result<Option<Committed>, Rejected> {
-        let mut floors = BTreeMap::new();
-        let mut stored = BTreeMap::new();
-        for entry in &hot.entries {
-            let Some(cm_id) = &entry.cm_id else { continue };
-            let sender = entry.from.clone();
-            if !floors.contains_key(&sender) {
-                let query = LogQuery::Newest {
-                    sender: sender.clone(),
-                };
-                let newest = self.cold.log(&commit.conv, query).await?;
-                let newest = newest.into_iter().next().and_then(|it| it.new.cm_id);
-                floors.insert(sender.clone(), newest);
-            }
-            let floor = floors.get(&sender).and_then(Option::as_ref);
-            if floor.is_some_and(|floor| cm_id <= floor) {
-                let cm_id = cm_id.clone();
-                let query = LogQuery::Sent { sender, cm_id };
-                for found in self.log(&commit.conv, query).await? {
-                    let key = (found.from.clone(), found.cm_id.clone());
-                    stored.insert(key, Stored::from(&found));
-                }
-            }
-        }
-        if stored.is_empty() {
-            hot.asked = Some(first);
-            hot.floors = floors.into_iter().collect();
-            return Ok(None);
-        }
-        let view = self.cold.view(&commit.conv, &[]).await?;
-        let version = view.map_or(Seq(0), |view| view.conversation.version);
-        duplicate_at(commit, version, |from, cm_id| {
-            stored.get(&(from.clone(), Some(cm_id.clone()))).copied()
-        })
     }
 
     /// Whether a commit that was decided on another version is good all the same: then it is

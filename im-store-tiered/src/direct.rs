@@ -3,19 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use im_core::model::{ConversationId, Holder, MessageId, Seq};
+use im_core::model::{Conversation, ConversationId, Holder, MessageId, Seq};
 use im_core::port::{
     Commit, Hold, LogQuery, Pending, PortError, PortErrorKind, Rejected, Settle, Warming, Write,
 };
 use tokio::time::Instant;
 
-use crate::Inner;
 use crate::append::{Answers, is_fenced};
+use crate::{Inner, hash};
 
 /// How often a commit is tried that finds its log hot again each time.
 const FENCED_TRIES: usize = 20;
-/// How long to wait before one looks again who has a log.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// How long a log is tried to be made hot.
+const WARM_WAIT: Duration = Duration::from_secs(4);
 /// Entries that a log which becomes hot brings along, for those who catch up and for their ids.
 const WARM_ENTRIES: usize = 100;
 /// Bytes of their bodies.
@@ -59,169 +59,173 @@ impl Inner {
     }
 
     /// Gives a log back to the cold store, with all that is hot of it.
-    async fn release(&self, conv: &ConversationId) -> Result<(), PortError> {
+    pub(crate) async fn release(&self, conv: &ConversationId) -> Result<(), PortError> {
         let closed = match self.hot.close(conv, None).await {
             // What was answered is in the cold store, so it can do without the tier.
             Err(error) if self.is_cached() => return Err(error),
-            Err(_) => return self.seize(conv, Duration::ZERO).await,
+            Err(_) => return self.seize(conv).await,
             Ok(closed) => closed,
         };
         let Some(pending) = closed else {
-            return self.seize(conv, self.options.lost_after).await;
+            return self.seize(conv).await;
         };
-        let holder = pending.holder;
         let commit = flush_commit(&pending, Holder(0));
         let answer = self.cold.commit(std::slice::from_ref(&commit)).await;
         match answer.into_iter().next() {
-            Some(Ok(_)) => self.hot.settle(conv, holder, Settle::Forget).await,
+            Some(Ok(_)) => self.settle(&pending, Settle::Forget).await,
             Some(Err(Rejected::Store(error))) if error.is_retryable() => {
-                self.reopen(&pending).await?;
+                self.go_on(&pending).await?;
                 Err(error)
             }
-            _ => self.give_up(&pending).await,
+            _ => self.go_on(&pending).await,
         }
     }
 
     /// Somebody closed a log and did not come back.
     pub(crate) async fn take_over(&self, conv: &ConversationId) -> Result<(), PortError> {
         match self.hot.close(conv, None).await? {
-            Some(pending) => self.reopen(&pending).await,
+            Some(pending) => self.go_on(&pending).await,
             None => Ok(()),
         }
     }
 
-    /// Lets a closed log go on, under a new number: whatever was under way to give it back under
-    /// the old one comes too late.
-    async fn reopen(&self, pending: &Pending) -> Result<(), PortError> {
-        let (conv, holder) = (&pending.conv, pending.holder);
-        let to = self.new_holder();
-        let commit = hold_commit(conv, holder, to, None, false);
+    /// Takes a log back that the tier may have lost.
+    pub(crate) async fn seize(&self, conv: &ConversationId) -> Result<(), PortError> {
+        let Some(view) = self.cold.view(conv, &[]).await? else {
+            return Ok(());
+        };
+        let holder = view.conversation.holder;
+        if holder == Holder(0) {
+            return Ok(());
+        }
+        // Asked after the store: it was there before the store gave it away.
+        match self.hot.read(conv, None).await {
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) => {}
+            Err(error) if self.is_cached() => return Err(error),
+            // What was answered is in the cold store.
+            Err(_) => {}
+        }
+        let lost = self.is_cached();
+        let commit = hold_commit(conv, holder, Holder(0), None, lost);
         let answer = self.cold.commit(&[commit]).await;
         match answer.into_iter().next() {
-            Some(Ok(_)) => self.hot.settle(conv, holder, Settle::Reopen(to)).await,
-            // It stays closed, for the next one to take over.
-            Some(Err(Rejected::Store(error))) if error.is_retryable() => Err(error),
-            _ => self.give_up(pending).await,
+            Some(Ok(_)) => note_lost(lost),
+            Some(Err(Rejected::Store(error))) if error.is_retryable() => return Err(error),
+            // Somebody else was quicker.
+            _ => {}
         }
-    }
-
-    /// Takes a log back that the tier does not have: it was lost there, unless somebody warms it
-    /// right now, which is waited for.
-    async fn seize(&self, conv: &ConversationId, lost_after: Duration) -> Result<(), PortError> {
-        let deadline = Instant::now() + lost_after;
-        loop {
-            let Some(view) = self.cold.view(conv, &[]).await? else {
-                return Ok(());
-            };
-            let holder = view.conversation.holder;
-            if holder == Holder(0) {
-                return Ok(());
-            }
-            if Instant::now() < deadline {
-                tokio::time::sleep(LOOK_AGAIN).await;
-                if self.hot.read(conv, None).await?.is_some() {
-                    return Ok(());
-                }
-                continue;
-            }
-            let lost = self.is_cached();
-            let commit = hold_commit(conv, holder, Holder(0), None, lost);
-            let answer = self.cold.commit(&[commit]).await;
-            match answer.into_iter().next() {
-                Some(Ok(_)) => {
-                    note_lost(lost);
-                    return Ok(());
-                }
-                Some(Err(Rejected::Store(error))) if error.is_retryable() => return Err(error),
-                // Somebody else was quicker.
-                _ => return Ok(()),
-            }
-        }
+        Ok(())
     }
 
     /// Makes a log hot. Whether it exists.
     pub(crate) async fn warm(&self, conv: &ConversationId) -> Result<bool, PortError> {
-        let deadline = Instant::now() + self.options.lost_after;
-        for _ in 0.. {
+        let lock = hash(conv) as usize % self.warming.len();
+        let _one = self.warming[lock].lock().await;
+        let deadline = Instant::now() + WARM_WAIT;
+        while Instant::now() < deadline {
+            if self.hot.read(conv, None).await?.is_some() {
+                return Ok(true);
+            }
             let Some(view) = self.cold.view(conv, &[]).await? else {
                 return Ok(false);
             };
-            let there = view.conversation;
-            if there.holder != Holder(0) {
-                if self.hot.read(conv, None).await?.is_some() {
-                    return Ok(true);
-                }
-                if Instant::now() < deadline {
-                    tokio::time::sleep(LOOK_AGAIN).await;
-                    continue;
-                }
-            }
-            let query = LogQuery::Before {
-                seq: there.head.next(),
-                limit: WARM_ENTRIES,
-                bytes: WARM_BYTES,
-            };
-            let entries = self.cold.log(conv, query).await?;
-            let (from, to) = (there.holder, self.new_holder());
-            let lost = from != Holder(0) && self.is_cached();
-            let commit = hold_commit(conv, from, to, Some(there.head), lost);
-            let answer = self.cold.commit(&[commit]).await;
-            match answer.into_iter().next() {
-                Some(Ok(_)) => {
-                    note_lost(lost);
-                    let first = entries.first();
-                    let log = Warming {
-                        conv: conv.clone(),
-                        holder: to,
-                        head: there.head,
-                        version: there.version,
-                        is_whole: first.is_none_or(|first| {
-                            first.seq <= there.first_seq || self.is_forgotten(first.at)
-                        }),
-                        entries,
-                    };
-                    if self.hot.warm(&log).await? == to {
-                        return Ok(true);
-                    }
-                    // The tier has a life of it that is over.
-                    if let Some(old) = self.hot.close(conv, None).await? {
-                        self.give_up(&old).await?;
-                    }
-                }
-                Some(Err(Rejected::Store(error))) if error.is_retryable() => return Err(error),
-                Some(Err(Rejected::Store(error))) if error.kind() != PortErrorKind::Fenced => {
-                    return Err(error);
-                }
-                // Somebody was quicker.
-                _ => tokio::task::yield_now().await,
-            }
-            if Instant::now() > deadline + self.options.lost_after {
-                break;
+            if view.conversation.holder != Holder(0) {
+                self.seize(conv).await?;
+            } else if self.take(view.conversation).await? {
+                return Ok(true);
             }
         }
         Err(PortError::new(PortErrorKind::Unavailable))
     }
 
-    /// The cold store refused what the tier has of a log: its life there is void, since the tier
-    /// went back in time or somebody took the log for lost. What was answered of it and is not in
-    /// the store is appended there anew; as it stands elsewhere then, the log begins another epoch.
-    pub(crate) async fn give_up(&self, pending: &Pending) -> Result<(), PortError> {
+    /// Gives a free log to the tier, closed, takes it from the cold store, and opens it. False when
+    /// somebody else was quicker.
+    async fn take(&self, there: Conversation) -> Result<bool, PortError> {
+        let conv = &there.id;
+        let query = LogQuery::Before {
+            seq: there.head.next(),
+            limit: WARM_ENTRIES,
+            bytes: WARM_BYTES,
+        };
+        let entries = self.cold.log(conv, query).await?;
+        let to = self.new_holder();
+        let first = entries.first();
+        let log = Warming {
+            conv: conv.clone(),
+            holder: to,
+            head: there.head,
+            version: there.version,
+            is_whole: first
+                .is_none_or(|first| first.seq <= there.first_seq || self.is_forgotten(first.at)),
+            entries,
+        };
+        if self.hot.warm(&log).await? != to {
+            return Ok(true);
+        }
+        let commit = hold_commit(conv, Holder(0), to, Some(there.head), false);
+        let answer = self.cold.commit(&[commit]).await;
+        match answer.into_iter().next() {
+            Some(Ok(_)) => {
+                self.hot.settle(conv, to, 1, Settle::Reopen(to)).await?;
+                return Ok(true);
+            }
+            // Whether it is the tier's now is not known: it stays closed, to be taken over.
+            Some(Err(Rejected::Store(error))) if error.is_retryable() => return Err(error),
+            _ => self.hot.settle(conv, to, 1, Settle::Forget).await?,
+        }
+        Ok(false)
+    }
+
+    /// Something came between the tiers: a flush that was refused, a log that was closed and not
+    /// settled. If what the tier has goes on where the store ends, it does so under a new number,
+    /// and whatever was under way under the old one comes too late. Otherwise the tier went back in
+    /// time, or somebody wrote past it, and its part is void.
+    pub(crate) async fn go_on(&self, pending: &Pending) -> Result<(), PortError> {
         let (conv, holder) = (&pending.conv, pending.holder);
         let Some(pending) = self.hot.close(conv, Some(holder)).await? else {
             return Ok(());
         };
-        if self.is_cached() && !pending.run.entries.is_empty() {
-            self.append_anew(&pending).await?;
-        } else {
-            let view = self.cold.view(conv, &[]).await?;
-            if view.is_some_and(|view| view.conversation.holder == holder) {
-                let commit = hold_commit(conv, holder, Holder(0), None, false);
-                done(self.cold.commit(&[commit]).await)?;
+        let mut refused = None;
+        for _ in 0..FENCED_TRIES {
+            let Some(view) = self.cold.view(conv, &[]).await? else {
+                return self.settle(&pending, Settle::Forget).await;
+            };
+            let there = view.conversation;
+            let head = Seq(pending.run.first.0 - 1 + pending.run.entries.len() as u64);
+            let seen = (there.holder, there.head);
+            // Refused although nothing had changed, so it does not fit.
+            if there.head > head || refused == Some(seen) {
+                break;
+            }
+            let to = self.new_holder();
+            let mut commit = hold_commit(conv, there.holder, to, Some(there.head), false);
+            if !pending.run.entries.is_empty() {
+                commit.writes.push(Write::Place(pending.run.clone()));
+            }
+            let answer = self.cold.commit(&[commit]).await;
+            match answer.into_iter().next() {
+                Some(Ok(_)) => return self.settle(&pending, Settle::Reopen(to)).await,
+                // It stays closed, for the next one.
+                Some(Err(Rejected::Store(error))) if error.is_retryable() => return Err(error),
+                _ => refused = Some(seen),
             }
         }
-        self.hot.settle(conv, holder, Settle::Forget).await
+        if self.is_cached() {
+            self.append_anew(&pending).await?;
+        }
+        self.settle(&pending, Settle::Forget).await
     }
 
+    async fn settle(&self, closed: &Pending, settle: Settle) -> Result<(), PortError> {
+        let settled = self
+            .hot
+            .settle(&closed.conv, closed.holder, closed.closing, settle);
+        settled.await
+    }
+
+    /// What was answered of a void part and is not in the store is appended there; as it stands
+    /// elsewhere then, the log begins another epoch.
     async fn append_anew(&self, pending: &Pending) -> Result<(), PortError> {
         let conv = &pending.conv;
         let Some(view) = self.cold.view(conv, &[]).await? else {

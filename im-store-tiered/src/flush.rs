@@ -56,8 +56,12 @@ impl Inner {
             limit: self.options.flush_entries,
         };
         let pending = self.hot.pending(which).await?;
+        let (idle, pending): (Vec<_>, Vec<_>) = pending.into_iter().partition(|it| it.is_idle);
         let count = pending.len();
         self.flush(pending).await?;
+        for it in idle {
+            self.release(&it.conv).await?;
+        }
         Ok(count)
     }
 
@@ -112,7 +116,7 @@ impl Inner {
         }
         self.note(&flushed).await?;
         for it in refused {
-            self.give_up(&it).await?;
+            self.go_on(&it).await?;
         }
         match failed {
             Some(error) if flushed.is_empty() => Err(error),

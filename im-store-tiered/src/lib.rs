@@ -19,6 +19,7 @@
 //!   cover what they say, and nothing is overlaid on them.
 
 mod append;
+mod ask;
 mod direct;
 mod flush;
 mod options;
@@ -26,7 +27,7 @@ mod plan;
 mod read;
 mod touch;
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -40,7 +41,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 pub use self::options::{Durability, Options};
-use self::touch::Touched;
+use self::touch::{Closed, Touched};
+
+/// Locks of those who make logs hot; two logs seldom share one.
+const WARMING_LOCKS: usize = 64;
 
 /// A store of two tiers. It flushes for as long as it lives; what is left in the hot tier when it
 /// is dropped, another node or the next start flushes.
@@ -58,10 +62,13 @@ struct Inner {
     /// Whose leases are ours.
     worker: u64,
     touched: Touched,
+    closed: Closed,
+    /// Who makes a log hot; of those that share one, one after the other.
+    warming: Vec<tokio::sync::Mutex<()>>,
     /// Something waits to be flushed.
     nudge: Notify,
     /// For numbers that nobody else has.
-    random: RandomState,
+    seed: u64,
     drawn: AtomicU64,
 }
 
@@ -69,15 +76,20 @@ impl Tiered {
     /// A store over these two, and its flusher, a task of the current runtime.
     #[must_use]
     pub fn start(hot: Arc<dyn Hot>, cold: Arc<dyn Store>, options: Options) -> Self {
-        let random = RandomState::new();
+        let seed = options.seed;
+        let seed = seed.unwrap_or_else(|| RandomState::new().hash_one("seed"));
         let inner = Arc::new(Inner {
             hot,
             cold,
-            worker: random.hash_one("worker") >> 1,
+            worker: hash((seed, "worker")) >> 1,
+            closed: Closed::default(),
             touched: Touched::new(options.warm_within),
             options,
+            warming: (0..WARMING_LOCKS)
+                .map(|_| tokio::sync::Mutex::default())
+                .collect(),
             nudge: Notify::new(),
-            random,
+            seed,
             drawn: AtomicU64::new(0),
         });
         let flushing = tokio::spawn(flush::run(Arc::downgrade(&inner)));
@@ -99,6 +111,11 @@ impl Drop for Tiered {
     }
 }
 
+/// The same in every process.
+fn hash(of: impl std::hash::Hash) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(of)
+}
+
 impl Inner {
     const fn is_cached(&self) -> bool {
         matches!(self.options.durability, Durability::Cached)
@@ -107,7 +124,7 @@ impl Inner {
     /// A number for a life of a log that no other has, except by a chance of 1 in 2^62.
     fn new_holder(&self) -> Holder {
         let drawn = self.drawn.fetch_add(1, Ordering::Relaxed);
-        Holder((self.random.hash_one(drawn) >> 1).max(1))
+        Holder((hash((self.seed, drawn)) >> 1).max(1))
     }
 }
 

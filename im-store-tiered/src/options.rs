@@ -25,11 +25,11 @@ pub struct Options {
     pub flush_every: Duration,
     /// About how many entries go to the cold store in one batch.
     pub flush_entries: usize,
-    /// A log that the cold store says is hot, and that the tier does not have for this long, is
-    /// lost there: longer than it takes to warm one.
-    pub lost_after: Duration,
     /// For how long a `cm_id` is remembered: the node's `dedupe_ms`.
     pub dedupe: Duration,
+    /// Where this node's own numbers begin, so that a run repeats; drawn without. No two nodes may
+    /// have the same.
+    pub seed: Option<u64>,
     /// How long a list waits until what was appended before is in the cold store.
     pub list_wait: Duration,
 }
@@ -41,8 +41,8 @@ impl Default for Options {
             warm_within: Duration::from_secs(60),
             flush_every: Duration::from_millis(100),
             flush_entries: 2_000,
-            lost_after: Duration::from_millis(300),
             dedupe: Duration::from_secs(7 * 24 * 3600),
+            seed: None,
             list_wait: Duration::from_secs(8),
         }
     }

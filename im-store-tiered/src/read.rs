@@ -1,12 +1,17 @@
 //! Reads: the cold store's answer, with what is hot over it; logs hot, then cold, with no seam.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use im_core::model::{ConversationId, Entry, Member, Seq, UserId};
-use im_core::port::{CursorMove, HotView, LogQuery, PortError, View};
+use im_core::model::{ConversationId, Entry, Holder, Member, Seq, UserId};
+use im_core::port::{CursorMove, HotView, LogQuery, PortError, PortErrorKind, View};
+use tokio::time::Instant;
 
 use crate::Inner;
+use crate::append::CLOSED_WAIT;
 
+/// How long a read waits for a log that is on its way.
+const READ_WAIT: Duration = Duration::from_secs(4);
 /// How often a log is looked for that moves from tier to tier while it is read.
 const SEAM_TRIES: usize = 20;
 
@@ -17,11 +22,25 @@ impl Inner {
         conv: &ConversationId,
         query: Option<&LogQuery>,
     ) -> Result<Option<HotView>, PortError> {
-        match self.hot.read(conv, query).await {
-            Ok(view) => Ok(view),
-            Err(error) if self.is_cached() => Err(error),
+        if !self.is_cached() {
             // What was answered is in the cold store.
-            Err(_) => Ok(None),
+            let view = self.hot.read(conv, query).await;
+            return Ok(view.ok().flatten().filter(|view| !view.is_closed));
+        }
+        let deadline = Instant::now() + READ_WAIT;
+        loop {
+            let view = self.hot.read(conv, query).await?;
+            if !view.as_ref().is_some_and(|view| view.is_closed) {
+                self.closed.is_open(conv);
+                return Ok(view);
+            }
+            if self.closed.is_late(conv) {
+                self.take_over(conv).await?;
+            }
+            if Instant::now() >= deadline {
+                return Err(PortError::new(PortErrorKind::Unavailable));
+            }
+            tokio::time::sleep(CLOSED_WAIT).await;
         }
     }
 
@@ -38,6 +57,10 @@ impl Inner {
         let Some(mut view) = self.cold.view(conv, users).await? else {
             return Ok(None);
         };
+        if hot.is_none() && view.conversation.holder != Holder(0) {
+            self.seize(conv).await?;
+            return self.cold.view(conv, users).await;
+        }
         // Of another life, or of none: then what was hot is in the cold store.
         if let Some(hot) = hot.filter(|hot| hot.holder == view.conversation.holder) {
             if hot.head < view.conversation.head {
@@ -55,7 +78,7 @@ impl Inner {
         if hot.is_some_and(|hot| hot.head < head)
             && let Some(pending) = self.hot.close(conv, None).await?
         {
-            self.give_up(&pending).await?;
+            self.go_on(&pending).await?;
         }
         Ok(())
     }

@@ -10,6 +10,40 @@ use tokio::time::Instant;
 /// Conversations that are remembered; the oldest are forgotten first.
 const TOUCHED_MAX: usize = 100_000;
 
+/// How long a log may stay closed until whoever closed it is taken for gone.
+const CLOSED_MAX: Duration = Duration::from_secs(2);
+/// Closed logs that are remembered; beyond it all are forgotten, and waited for anew.
+const CLOSED_LOGS_MAX: usize = 10_000;
+
+/// Since when logs are closed that somebody waits for.
+#[derive(Debug, Default)]
+pub(crate) struct Closed(Mutex<HashMap<ConversationId, Instant>>);
+
+impl Closed {
+    /// It is closed. Whether it was for too long: then it counts anew.
+    pub(crate) fn is_late(&self, conv: &ConversationId) -> bool {
+        let now = Instant::now();
+        let mut closed = self.0.lock();
+        if closed.len() >= CLOSED_LOGS_MAX {
+            closed.clear();
+        }
+        let since = closed.entry(conv.clone()).or_insert(now);
+        let is_late = now.saturating_duration_since(*since) >= CLOSED_MAX;
+        if is_late {
+            *since = now;
+        }
+        is_late
+    }
+
+    /// It is not closed.
+    pub(crate) fn is_open(&self, conv: &ConversationId) {
+        let mut closed = self.0.lock();
+        if !closed.is_empty() {
+            closed.remove(conv);
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Touched {
     within: Duration,

@@ -6,6 +6,11 @@
     reason = "a test fails by panicking"
 )]
 
+mod faults;
+mod servers;
+mod sky;
+mod world;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +49,58 @@ mod with_a_first_touch {
         },
         1000
     ));
+}
+
+mod cached_on_redis_and_sqlite {
+    im_testkit::store_suite!(super::servers::tiered(
+        super::servers::redis(500).await,
+        Some(super::servers::sqlite().await),
+        super::options(super::Durability::Cached)
+    ));
+}
+
+mod committed_on_redis_and_sqlite {
+    im_testkit::store_suite!(super::servers::tiered(
+        super::servers::redis(500).await,
+        Some(super::servers::sqlite().await),
+        super::options(super::Durability::Committed)
+    ));
+}
+
+mod with_little_kept_on_redis {
+    im_testkit::store_suite!(super::servers::tiered(
+        super::servers::redis(1).await,
+        Some(super::servers::sqlite().await),
+        super::options(super::Durability::Cached)
+    ));
+}
+
+mod cached_on_redis_and_mysql {
+    im_testkit::store_suite!(super::servers::tiered(
+        super::servers::redis(500).await,
+        super::servers::mysql().await,
+        super::options(super::Durability::Cached)
+    ));
+}
+
+mod cached_on_redis_and_postgres {
+    im_testkit::store_suite!(super::servers::tiered(
+        super::servers::redis(500).await,
+        super::servers::postgres().await,
+        super::options(super::Durability::Cached)
+    ));
+}
+
+mod cached_on_a_cluster {
+    im_testkit::store_suite!(super::on_cluster());
+}
+
+/// A tier on a Redis Cluster, before a store in memory.
+async fn on_cluster() -> Option<((), Arc<dyn Store>)> {
+    let hot = servers::cluster().await?;
+    let options = options(Durability::Cached);
+    let store = Tiered::start(hot, Arc::new(MemoryStore::new()), options);
+    Some(((), Arc::new(store)))
 }
 
 fn options(durability: Durability) -> Options {

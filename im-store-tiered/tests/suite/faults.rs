@@ -1,0 +1,72 @@
+//! Whatever dies between two steps: what was answered is there, once, at its place.
+
+use im_store_tiered::Durability;
+
+use crate::sky::Planted;
+use crate::world::{Plan, run};
+
+/// Seeds of each run; `IMKIT_TIERED_SEEDS` gives others, as `FROM..TO`.
+const SEEDS: std::ops::Range<u64> = 0..60;
+/// Within so many a bug that was put in on purpose must show.
+const PLANTED_SEEDS: u64 = 60;
+
+fn seeds() -> std::ops::Range<u64> {
+    let given = std::env::var("IMKIT_TIERED_SEEDS").ok();
+    let range = given.as_deref().and_then(|it| it.split_once(".."));
+    range.map_or(SEEDS, |(from, to)| {
+        from.parse().unwrap()..to.parse().unwrap()
+    })
+}
+
+fn holds(durability: Durability, floods: usize) {
+    let planted = None;
+    for seed in seeds() {
+        let plan = Plan {
+            durability,
+            floods,
+            planted,
+        };
+        let wrong = run(seed, plan);
+        assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");
+    }
+}
+
+fn is_caught(planted: Planted, durability: Durability, floods: usize) {
+    let plan = Plan {
+        durability,
+        floods,
+        planted: Some(planted),
+    };
+    let caught = (0..PLANTED_SEEDS).any(|seed| !run(seed, plan).is_empty());
+    assert!(caught, "{planted:?} was not caught");
+}
+
+#[test]
+fn cached_loses_nothing_while_the_tier_stands() {
+    holds(Durability::Cached, 0);
+}
+
+#[test]
+fn cached_loses_only_what_had_not_reached_the_store_when_the_tier_forgets() {
+    holds(Durability::Cached, 3);
+}
+
+#[test]
+fn committed_loses_nothing_while_the_tier_stands() {
+    holds(Durability::Committed, 0);
+}
+
+#[test]
+fn committed_loses_nothing_when_the_tier_forgets() {
+    holds(Durability::Committed, 3);
+}
+
+#[test]
+fn a_flusher_that_gives_its_word_too_early_is_caught() {
+    is_caught(Planted::EarlyWord, Durability::Cached, 0);
+}
+
+#[test]
+fn a_store_without_a_fence_is_caught() {
+    is_caught(Planted::NoFence, Durability::Cached, 0);
+}

@@ -7,7 +7,7 @@
 
 use std::future::Future;
 use std::net::{Shutdown, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use im_link::{ANSWER_WAIT, ConnectError};
@@ -78,22 +78,24 @@ impl Drop for Handle {
 
 type Stream = tokio::net::TcpStream;
 
-impl Socket {
-    #[cfg(unix)]
-    fn hold(&self, stream: &Stream) -> std::io::Result<()> {
-        use std::os::fd::AsFd as _;
-        let socket = stream.as_fd().try_clone_to_owned()?;
-        *self.0.0.lock() = Some(socket.into());
-        Ok(())
-    }
+/// Keeps a handle of a socket with whoever wants the connection, who may be gone by now.
+fn hold(held: &Weak<Handle>, stream: &Stream) -> std::io::Result<()> {
+    let gone = || std::io::Error::from(std::io::ErrorKind::TimedOut);
+    let held = held.upgrade().ok_or_else(gone)?;
+    *held.0.lock() = Some(own(stream)?);
+    Ok(())
+}
 
-    #[cfg(windows)]
-    fn hold(&self, stream: &Stream) -> std::io::Result<()> {
-        use std::os::windows::io::AsSocket as _;
-        let socket = stream.as_socket().try_clone_to_owned()?;
-        *self.0.0.lock() = Some(socket.into());
-        Ok(())
-    }
+#[cfg(unix)]
+fn own(stream: &Stream) -> std::io::Result<TcpStream> {
+    use std::os::fd::AsFd as _;
+    Ok(stream.as_fd().try_clone_to_owned()?.into())
+}
+
+#[cfg(windows)]
+fn own(stream: &Stream) -> std::io::Result<TcpStream> {
+    use std::os::windows::io::AsSocket as _;
+    Ok(stream.as_socket().try_clone_to_owned()?.into())
 }
 
 fn connect(rabbit: &Rabbit, socket: &Socket) -> impl Future<Output = lapin::Result<Connection>> {
@@ -111,14 +113,9 @@ fn connect(rabbit: &Rabbit, socket: &Socket) -> impl Future<Output = lapin::Resu
                 let stream = timeout(ANSWER_WAIT, dialled)
                     .await
                     .map_err(std::io::Error::from)??;
-                // Whoever wanted it may be gone.
-                let held = held.upgrade().map(Socket);
-                let held =
-                    held.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::TimedOut))?;
                 if let AsyncTcpStream::Plain(tcp) = &stream {
-                    held.hold(tcp.get_ref())?;
+                    hold(&held, tcp.get_ref())?;
                 }
-                drop(held);
                 if uri.scheme == AMQPScheme::AMQPS {
                     return Ok(stream.into_tls(&uri.authority.host, tls.as_ref()).await?);
                 }

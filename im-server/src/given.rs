@@ -78,7 +78,8 @@ given! {
     /// Several databases in place of one store, with commas between them: each has a part of the
     /// conversations. Their order must stay; one that is added comes last
     shards: List = "IMKIT_SHARDS";
-    /// The hot tier: none is the only one in this version
+    /// The hot tier before the store: none, redis://… (rediss with TLS), or cluster+redis://… for a
+    /// Redis Cluster; the same on all nodes [default: none]
     hot: String = "IMKIT_HOT";
     /// The bus between nodes: local, or SCHEME://USER:PASSWORD@HOST with redis (rediss with TLS),
     /// nats (tls), amqp (amqps: RabbitMQ), kafka (kafkas) or rocketmq (its name server) [default:
@@ -104,7 +105,8 @@ given! {
     jwt_algorithm: String = "IMKIT_JWT_ALGORITHM";
     /// A PEM file with the public key, for the algorithms that have one
     jwt_public_key_file: std::path::PathBuf = "IMKIT_JWT_PUBLIC_KEY_FILE";
-    /// When a message counts as sent: committed (cached comes with the hot tier)
+    /// When a message counts as sent: committed (the store has it), or cached (the hot tier has it;
+    /// what a crash of that loses is lost); the same on all nodes [default: committed]
     durability: String = "IMKIT_DURABILITY";
     /// How SQLite reaches the disk: full (a commit survives a power cut), normal (the last ones may
     /// not) or off [default: full]

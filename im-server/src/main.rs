@@ -8,6 +8,7 @@ mod cluster;
 mod demo;
 mod error;
 mod given;
+mod hot;
 mod ops;
 mod page;
 mod run;

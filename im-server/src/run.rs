@@ -51,7 +51,18 @@ async fn serve(settings: &Settings, is_demo: bool) -> Result<(), ServerError> {
     let metrics = ops::count().map_err(|error| std::io::Error::other(error.to_string()))?;
     let gathering = tokio::spawn(ops::gather(metrics.clone()));
     let opened = open_store(url, settings).await?;
-    let store = opened.store();
+    let mut store = opened.store();
+    let tiered = match &settings.hot {
+        None => None,
+        Some(hot) => {
+            let dedupe_ms = settings.node.limits.dedupe_ms;
+            let prefix = &settings.bus_prefix;
+            Some(hot.before(Arc::clone(&store), prefix, dedupe_ms).await?)
+        }
+    };
+    if let Some(tiered) = &tiered {
+        store = Arc::clone(tiered) as _;
+    }
     let mut node =
         Node::builder(Arc::clone(&store), Arc::clone(&auth) as _).settings(settings.node.clone());
     if let Opened::Sharded(sharded, shards) = &opened {
@@ -81,6 +92,11 @@ async fn serve(settings: &Settings, is_demo: bool) -> Result<(), ServerError> {
     };
     im_transport_ws::serve_at_most(listener, router, settings.connections_max, stopped).await?;
     gathering.abort();
+    if let Some(tiered) = tiered
+        && let Err(error) = tiered.settled().await
+    {
+        tracing::warn!(%error, "not all of the hot tier is in the store; the next start does it");
+    }
     if let Err(error) = opened.close().await {
         let cause = std::error::Error::source(&error);
         tracing::warn!(%error, cause, "the store is not tidied up; the next start does it");

@@ -11,6 +11,7 @@ use im_store_sql::{Synchronous, redacted};
 use crate::cluster::Cluster;
 use crate::error::ServerError;
 use crate::given::Given;
+use crate::hot::HotTier;
 use crate::secret::Secret;
 
 /// Where it listens when nobody says.
@@ -43,6 +44,7 @@ pub(crate) struct Settings {
     pub(crate) connections_max: usize,
     /// `None`: as many as cores.
     pub(crate) threads: Option<usize>,
+    pub(crate) hot: Option<HotTier>,
     pub(crate) cluster: Cluster,
     pub(crate) bus_prefix: String,
     pub(crate) node: NodeSettings,
@@ -54,8 +56,7 @@ impl Settings {
     /// # Errors
     /// When a setting makes no sense or, outside a demo, is not safe.
     pub(crate) fn new(given: Given, demo: bool) -> Result<Self, ServerError> {
-        only_here("hot", given.hot.as_deref(), "none")?;
-        only_here("durability", given.durability.as_deref(), "committed")?;
+        let hot = HotTier::new(given.hot.as_deref(), given.durability.as_deref())?;
         let shards = shards(&given)?;
         let first = given.store.clone().or_else(|| shards.first().cloned());
         let store = first.or_else(|| (!demo).then(|| STORE.to_owned()));
@@ -68,6 +69,7 @@ impl Settings {
         Ok(Self {
             listen: given.listen.unwrap_or_else(|| LISTEN.to_owned()),
             store,
+            hot,
             shards,
             cluster,
             synchronous: synchronous(given.synchronous.as_deref())?,
@@ -94,17 +96,6 @@ fn shards(given: &Given) -> Result<Vec<String>, ServerError> {
         return Err(ServerError::setting("shards", "names no database"));
     }
     Ok(shards.0.clone())
-}
-
-/// Settings that have names for what a later version brings.
-fn only_here(field: &str, given: Option<&str>, here: &str) -> Result<(), ServerError> {
-    match given {
-        Some(other) if other != here => Err(ServerError::setting(
-            field,
-            format!("{other} is not in this version; it has {here} only"),
-        )),
-        _ => Ok(()),
-    }
 }
 
 fn at_least_1(field: &str, given: Option<usize>) -> Result<Option<usize>, ServerError> {
@@ -225,12 +216,13 @@ impl fmt::Display for Settings {
         writeln!(f, "{}", self.store_line())?;
         let mut text = |key: &str, value: &str| writeln!(f, "{key} = {value:?}");
         let (bus, registry) = self.cluster.shown();
-        for (key, value) in [("hot", "none"), ("bus", &bus), ("registry", &registry)] {
+        let (hot, durability) = HotTier::shown(self.hot.as_ref());
+        for (key, value) in [("hot", &hot), ("bus", &bus), ("registry", &registry)] {
             text(key, value)?;
         }
         text("bus_prefix", &self.bus_prefix)?;
         text("node", self.node.node.as_str())?;
-        text("durability", "committed")?;
+        text("durability", durability)?;
         text(
             "synchronous",
             &format!("{:?}", self.synchronous).to_lowercase(),

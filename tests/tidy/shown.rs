@@ -6,12 +6,13 @@ use crate::{assert_caught, assert_kept};
 /// The pages that name tests.
 const PAGES: [&str; 2] = ["docs/reliability.md", "docs/security.md"];
 /// Their short names of folders.
-const FOLDERS: [(&str, &str); 10] = [
+const FOLDERS: [(&str, &str); 11] = [
     ("ws", "im-transport-ws/tests/suite"),
     ("node", "im-node/tests"),
     ("server", "im-server/tests/suite"),
     ("crash", "im-server/tests/crash"),
     ("sql", "im-store-sql/tests/suite"),
+    ("tiered", "im-store-tiered/tests/suite"),
     ("suite", "im-testkit/src/suite"),
     ("sim", "im-testkit/tests/sim"),
     ("core", "im-core/tests/suite"),

@@ -75,16 +75,18 @@ fn settings_that_make_no_sense_are_refused_by_name() {
         (["--bus", "carrier://u:hunter2@x"], ["--bus", "nats://"]),
         (["--bus", "nats://x"], ["--registry", "is needed"]),
         (["--bus", "redis://x"], ["--store", "share a database"]),
-        (["--hot", "redis://x"], ["--hot", "not in this version"]),
+        (["--hot", "memcached://u:hunter2@x"], ["--hot", "redis://"]),
+        // Nobody listens on port 1.
+        (
+            ["--hot", "redis://im:hunter2@127.0.0.1:1"],
+            ["--hot", "127.0.0.1:1"],
+        ),
         (["--registry", "redis"], ["--registry", "redis://"]),
         (
             ["--registry", "redis://x"],
             ["--registry", "need each other"],
         ),
-        (
-            ["--durability", "cached"],
-            ["--durability", "not in this version"],
-        ),
+        (["--durability", "cached"], ["--durability", "--hot"]),
         (["--store", "oracle://x"], ["--store", "sqlite://"]),
         // Nobody listens on port 1.
         (

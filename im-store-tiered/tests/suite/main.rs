@@ -7,6 +7,7 @@
 )]
 
 mod faults;
+mod outage;
 mod servers;
 mod sky;
 mod world;

@@ -18,7 +18,7 @@ pub(crate) struct Leftovers {
 }
 
 impl Leftovers {
-    fn delete(&self) -> redis::RedisResult<()> {
+    pub(crate) fn delete(&self) -> redis::RedisResult<()> {
         let mut raw = redis::Client::open(&*self.url)?.get_connection()?;
         let pattern = format!("{{{}-hot-*", self.prefix);
         let keys: Vec<String> = redis::cmd("KEYS").arg(&pattern).query(&mut raw)?;
@@ -45,16 +45,23 @@ fn name() -> String {
     format!("t{process}_{now}_{count}")
 }
 
-pub(crate) async fn redis(keep: usize) -> Option<(Leftovers, Arc<dyn Hot>)> {
-    let url = std::env::var("IMKIT_TEST_REDIS_URL").ok()?;
-    let options = HotOptions {
+pub(crate) fn hot_options(keep: usize) -> HotOptions {
+    HotOptions {
         prefix: name(),
         lanes: 4,
         keep,
         // The suite's entries are of some time in 2026.
         keep_for: Duration::from_secs(10 * 365 * 24 * 3600),
         ..HotOptions::default()
-    };
+    }
+}
+
+pub(crate) async fn redis(keep: usize) -> Option<(Leftovers, Arc<dyn Hot>)> {
+    redis_with(hot_options(keep)).await
+}
+
+pub(crate) async fn redis_with(options: HotOptions) -> Option<(Leftovers, Arc<dyn Hot>)> {
+    let url = std::env::var("IMKIT_TEST_REDIS_URL").ok()?;
     let prefix = options.prefix.clone();
     let hot = RedisHot::connect(&url, options).await.expect("Redis is up");
     Some((Leftovers { url, prefix }, Arc::new(hot)))

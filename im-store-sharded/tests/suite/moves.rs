@@ -132,6 +132,27 @@ async fn a_mover_that_dies_after_any_step_is_followed_by_another() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_closed_is_not_read_there_once_it_is_open_elsewhere() {
+    let (service, slot) = begin().await;
+    let [near, far] = &service.nodes;
+    let g = conv("g");
+    let mut mover = Mover::new(&service.operator, slot, 1, 4).unwrap();
+    while mover.step().await.unwrap() != Step::CopiedRest {}
+    // This is the last that it hears: it is closed, and read where it was.
+    assert_eq!(texts(far, &g).await.len(), 4);
+    assert!(
+        give(far, commit(&g, vec![entry("al", "x", "x")]))
+            .await
+            .is_err()
+    );
+    assert_eq!(mover.step().await.unwrap(), Step::Opened);
+    say(near, &g, "new").await;
+    assert_eq!(texts(far, &g).await.len(), 5);
+    let (lines, _) = list(far, "al", &Stamps::START).await;
+    assert_eq!(lines[0].conversation.head.0, 5);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_dead_mover_sends_late_is_refused() {
     let (service, slot) = begin().await;
     let mut dead = Mover::new(&service.operator, slot, 1, 4).unwrap();

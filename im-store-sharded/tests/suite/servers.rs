@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use im_core::model::{Slot, direct_id};
-use im_core::port::{CargoQuery, PortErrorKind, Rejected, Shard, Store, Write};
+use im_core::port::{CargoQuery, Holding, Phase, PortErrorKind, Rejected, Shard, Store, Write};
 use im_store_sharded::{Mover, Sharded};
 use im_store_sql::{MySqlStore, PostgresStore, ServerOptions};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, MySqlConnection, PgConnection};
@@ -260,4 +260,66 @@ async fn rows_that_were_there_before_get_their_slots_on_postgres() {
 async fn rows_that_were_there_before_get_their_slots_on_mysql() {
     let migration = include_str!("../../../im-store-sql/migrations/mysql/0003_slot.sql");
     slots_of_old_rows(Kind::MySql, migration).await;
+}
+
+/// A commit that looked when its slot was open, and is held up until it is closed.
+async fn held_up_until_closed<C>(kind: Kind, begin: impl AsyncFn(&str) -> C)
+where
+    C: sqlx::Connection,
+{
+    let Some(place) = Place::new(kind).await else {
+        return;
+    };
+    let shard = place.open().await;
+    let _service = Service::on(vec![Arc::clone(&shard)]).await;
+    let g = conv("g");
+    let made = shard.commit(&[commit(&g, vec![group(&["al"])])]).await;
+    assert!(made[0].is_ok());
+    let open = shard.holdings(None).await.unwrap().unwrap();
+    let open = *open.of(Slot::of(&g)).unwrap();
+    let blocker = begin(&place.address()).await;
+    let sender = Arc::clone(&shard);
+    let send = commit(&g, vec![entry("al", "m", "m")]);
+    let sending = tokio::spawn(async move { sender.commit(&[send]).await.remove(0) });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!sending.is_finished(), "it waits for the conversation");
+    let closed = Holding {
+        phase: Phase::Closed { to: 1 },
+        ..open
+    };
+    assert!(
+        shard
+            .turn(open.slot, Some(open), Some(closed))
+            .await
+            .unwrap()
+    );
+    blocker.close().await.unwrap();
+    let Err(Rejected::Store(error)) = sending.await.unwrap() else {
+        panic!("it was written to a slot that is closed");
+    };
+    assert_eq!(error.kind(), PortErrorKind::Moved);
+    drop(place);
+}
+
+/// Locks the conversation for as long as the connection lives.
+const LOCK: &str = "BEGIN; SELECT no FROM im_conversation WHERE id = 'g' FOR UPDATE";
+
+#[tokio::test]
+async fn a_commit_that_looked_before_a_slot_closed_looks_again_on_postgres() {
+    let begin = async |address: &str| {
+        let mut conn = PgConnection::connect(address).await.unwrap();
+        conn.execute(sqlx::raw_sql(LOCK)).await.unwrap();
+        conn
+    };
+    held_up_until_closed(Kind::Postgres, begin).await;
+}
+
+#[tokio::test]
+async fn a_commit_that_looked_before_a_slot_closed_looks_again_on_mysql() {
+    let begin = async |address: &str| {
+        let mut conn = MySqlConnection::connect(address).await.unwrap();
+        conn.execute(sqlx::raw_sql(LOCK)).await.unwrap();
+        conn
+    };
+    held_up_until_closed(Kind::MySql, begin).await;
 }

@@ -76,11 +76,6 @@ fn settings_that_make_no_sense_are_refused_by_name() {
         (["--bus", "nats://x"], ["--registry", "is needed"]),
         (["--bus", "redis://x"], ["--store", "share a database"]),
         (["--hot", "memcached://u:hunter2@x"], ["--hot", "redis://"]),
-        // Nobody listens on port 1.
-        (
-            ["--hot", "redis://im:hunter2@127.0.0.1:1"],
-            ["--hot", "127.0.0.1:1"],
-        ),
         (["--registry", "redis"], ["--registry", "redis://"]),
         (
             ["--registry", "redis://x"],

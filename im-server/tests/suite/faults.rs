@@ -160,6 +160,37 @@ fn slow_until(end: Instant, next: Instant, sent: &Told, heard: &[Told]) -> Durat
     last.map_or(Duration::ZERO, |at| at - end)
 }
 
+/// Everybody heard what was sent: each message once, where the answer said.
+fn check(sent: &Told, heard: &[Told]) {
+    let places = |told: &Told| -> Vec<_> {
+        let each = told.iter();
+        each.map(|(text, (seq, _))| (text.clone(), *seq)).collect()
+    };
+    for told in heard {
+        assert_eq!(places(told), places(sent));
+    }
+}
+
+/// Says how long messages took, and demands that they are as quick as ever soon after each fault.
+fn report(
+    struck: &str,
+    faults: &[(Fault, Instant, Instant)],
+    over: Instant,
+    (sent, heard): (&Told, &[Told]),
+) {
+    for (at, (fault, began, end)) in faults.iter().enumerate() {
+        let next = faults.get(at + 1).map_or(over, |(_, next, _)| *next);
+        let during = slowest(*began..*end, sent, heard);
+        let slow = slow_until(*end, next, sent, heard);
+        println!(
+            "{struck}: {fault:?} for {:.1?}: what was sent meanwhile took up to {during:.1?}; \
+             crosses nodes at once again {slow:.1?} after its end",
+            *end - *began
+        );
+        assert!(slow < BACK, "{fault:?}: {slow:?}");
+    }
+}
+
 /// `bus` and `registry` name the variables of where these are, `struck` the service that the faults
 /// befall.
 async fn nothing_is_lost([bus, registry]: [&str; 2], struck: &str, faults: &[Fault]) {
@@ -203,30 +234,11 @@ async fn nothing_is_lost([bus, registry]: [&str; 2], struck: &str, faults: &[Fau
     let mut heard = Vec::new();
     for reader in readers {
         let read = tokio::time::timeout(PATIENCE, reader).await;
-        heard.push(read.expect("the last word comes").unwrap());
+        // The last word comes in time.
+        heard.push(read.unwrap().unwrap());
     }
-    let places = |told: &Told| -> Vec<_> {
-        let each = told.iter();
-        each.map(|(text, (seq, _))| (text.clone(), *seq)).collect()
-    };
-    for told in &heard {
-        assert_eq!(
-            places(told),
-            places(&sent),
-            "each once, where the answer said"
-        );
-    }
-    for (at, (fault, began, end)) in struck_at.iter().enumerate() {
-        let next = struck_at.get(at + 1).map_or(over, |(_, next, _)| *next);
-        let during = slowest(*began..*end, &sent, &heard);
-        let slow = slow_until(*end, next, &sent, &heard);
-        println!(
-            "{struck}: {fault:?} for {:.1?}: what was sent meanwhile took up to {during:.1?}; \
-             crosses nodes at once again {slow:.1?} after its end",
-            *end - *began
-        );
-        assert!(slow < BACK, "{fault:?}: {slow:?}");
-    }
+    check(&sent, &heard);
+    report(struck, &struck_at, over, (&sent, &heard));
     println!(
         "{struck}: {} sent, 0 lost, 0 doubled, in order at all three",
         sent.len()

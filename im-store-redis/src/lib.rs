@@ -17,6 +17,7 @@
 mod hot;
 mod link;
 mod registry;
+mod scripts;
 
 pub use im_link::ConnectError;
 

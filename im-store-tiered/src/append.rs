@@ -8,7 +8,7 @@ use im_core::model::{ConversationId, Seq};
 use im_core::port::{
     Appended, Commit, Committed, HotAnswer, HotCommit, PortError, PortErrorKind, Rejected,
 };
-use im_core::rule::commit::{Stored, conflicts, duplicate_at};
+use im_core::rule::commit::conflicts;
 use tokio::time::Instant;
 
 use crate::Inner;
@@ -118,7 +118,9 @@ impl Inner {
             let commit = &batch[at];
             let answer = match answer {
                 Ok(HotAnswer::Done { first, version }) => Ok(done(commit, first, version)),
-                Ok(HotAnswer::Sent { found, version }) => sent(commit, found, version),
+                Ok(HotAnswer::Sent { found, version }) => {
+                    self.sent(commit, &hot, found, version).await
+                }
                 Ok(HotAnswer::Conflict) => Err(Rejected::Conflict),
                 Ok(HotAnswer::Busy) => {
                     metrics::counter!("im_hot_busy_total").increment(1);
@@ -305,12 +307,6 @@ fn done(commit: &Commit, first: Seq, version: Seq) -> Committed {
         version,
         created: false,
     }
-}
-
-fn sent(commit: &Commit, found: Vec<Option<Stored>>, version: Seq) -> Result<Committed, Rejected> {
-    let mut found = found.into_iter();
-    let duplicate = duplicate_at(commit, version, |_, _| found.next().flatten())?;
-    duplicate.ok_or_else(|| PortError::new(PortErrorKind::Internal).into())
 }
 
 pub(crate) fn is_fenced<T>(answer: &Result<T, Rejected>) -> bool {

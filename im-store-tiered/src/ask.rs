@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use im_core::model::{CmId, ConversationId, Seq, UserId};
-use im_core::port::{Commit, Committed, HotCommit, LogQuery, PortError, Rejected};
+use im_core::port::{Commit, Committed, HotCommit, LogQuery, PortError, PortErrorKind, Rejected};
 use im_core::rule::commit::{Stored, duplicate_at};
 
 use crate::Inner;
@@ -93,30 +93,70 @@ impl Inner {
         hot: &HotCommit,
         floors: &Floors,
     ) -> Result<Option<Committed>, Rejected> {
-        let mut stored = BTreeMap::new();
-        for entry in &hot.entries {
-            let Some(cm_id) = &entry.cm_id else { continue };
-            let sender = entry.from.clone();
+        let mut found = Vec::new();
+        for (sender, cm_id) in ids(hot) {
             let floor = floors.get(&(hot.conv.clone(), sender.clone()));
-            if floor.is_none_or(|floor| Some(cm_id) > floor.as_ref()) {
-                continue;
-            }
-            let cm_id = cm_id.clone();
-            let query = LogQuery::Sent { sender, cm_id };
-            for found in self.log(&commit.conv, query).await? {
-                let key = (found.from.clone(), found.cm_id.clone());
-                stored.insert(key, Stored::from(&found));
-            }
+            let may_be = floor.is_some_and(|floor| Some(cm_id) <= floor.as_ref());
+            found.push(match may_be {
+                true => self.stored(&commit.conv, sender, cm_id).await?,
+                false => None,
+            });
         }
-        if stored.is_empty() {
+        if found.iter().all(Option::is_none) {
             return Ok(None);
         }
         let view = self.cold.view(&commit.conv, &[]).await?;
         let version = view.map_or(Seq(0), |view| view.conversation.version);
-        duplicate_at(commit, version, |from, cm_id| {
-            stored.get(&(from.clone(), Some(cm_id.clone()))).copied()
-        })
+        duplicate(commit, found, version)
     }
+
+    /// What a commit got of which the tier knows that it was sent: at least some of its ids. The
+    /// entries of the others may be among those that the tier keeps no longer.
+    pub(crate) async fn sent(
+        &self,
+        commit: &Commit,
+        hot: &HotCommit,
+        mut found: Vec<Option<Stored>>,
+        version: Seq,
+    ) -> Result<Committed, Rejected> {
+        for (found, (sender, cm_id)) in found.iter_mut().zip(ids(hot)) {
+            if found.is_none() {
+                *found = self.stored(&commit.conv, sender, cm_id).await?;
+            }
+        }
+        duplicate(commit, found, version)?
+            .ok_or_else(|| PortError::new(PortErrorKind::Internal).into())
+    }
+
+    /// What stands under an id.
+    async fn stored(
+        &self,
+        conv: &ConversationId,
+        sender: &UserId,
+        cm_id: &CmId,
+    ) -> Result<Option<Stored>, PortError> {
+        let query = LogQuery::Sent {
+            sender: sender.clone(),
+            cm_id: cm_id.clone(),
+        };
+        Ok(self.log(conv, query).await?.first().map(Stored::from))
+    }
+}
+
+/// The ids of a commit's entries, of those that have one.
+fn ids(hot: &HotCommit) -> impl Iterator<Item = (&UserId, &CmId)> {
+    let entries = hot.entries.iter();
+    entries.filter_map(|it| Some((&it.from, it.cm_id.as_ref()?)))
+}
+
+/// The answer to a commit under whose ids this was found, in their order.
+fn duplicate(
+    commit: &Commit,
+    found: Vec<Option<Stored>>,
+    version: Seq,
+) -> Result<Option<Committed>, Rejected> {
+    let mut found = found.into_iter();
+    duplicate_at(commit, version, |_, _| found.next().flatten())
 }
 
 /// The store has none of the commit's ids.

@@ -8,6 +8,7 @@
 
 mod faults;
 mod outage;
+mod seam;
 mod servers;
 mod sky;
 mod world;

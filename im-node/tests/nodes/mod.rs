@@ -4,4 +4,5 @@ mod bus;
 mod device;
 mod kit;
 mod large;
+mod late;
 mod life;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::error::PortError;
 use crate::model::{
-    CmId, Conversation, ConversationId, ConversationKind, Entry, Holder, Member, MessageId,
+    CmId, Conversation, ConversationId, ConversationKind, Entry, Epoch, Holder, Member, MessageId,
     NewEntry, NodeId, Role, Seq, Stamps, Timestamp, UserId,
 };
 
@@ -308,6 +308,8 @@ pub struct ChangedConversation {
     pub conv: ConversationId,
     /// Its last entry.
     pub head: Seq,
+    /// The number of its log's life: who knows an earlier one must drop what they have of it.
+    pub epoch: Epoch,
 }
 
 /// Somebody who left a conversation, or was removed from it, and is no member of it now.

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use im_core::frame::ConvLine;
 use im_core::model::{ConversationId, Seq, Stamps, UserId};
-use im_core::port::{Changed, Commit, Departed, PortError, Record, RecordKey, Write};
+use im_core::port::{
+    Changed, ChangedConversation, Commit, Departed, PortError, Record, RecordKey, Write,
+};
 
 use crate::joining::{announce, line};
 use crate::node::Inner;
@@ -62,7 +64,7 @@ impl Inner {
             }
             for changed in convs {
                 match self.rooms.get(&changed.conv) {
-                    Some(room) => self.bring_up(&room, changed.head).await?,
+                    Some(room) => self.bring_up(&room, &changed).await?,
                     None => self.look_for_members(&changed.conv, changed.head).await?,
                 }
             }
@@ -109,7 +111,21 @@ impl Inner {
     }
 
     /// A conversation changed that has a room here.
-    async fn bring_up(self: &Arc<Self>, room: &Arc<LiveRoom>, head: Seq) -> Result<(), PortError> {
+    async fn bring_up(
+        self: &Arc<Self>,
+        room: &Arc<LiveRoom>,
+        changed: &ChangedConversation,
+    ) -> Result<(), PortError> {
+        let head = changed.head;
+        let known = room.state.lock().machine.epoch();
+        if known.is_some_and(|known| known < changed.epoch)
+            && let Some(view) = self.store.view(&room.conv, &[]).await?
+        {
+            // The log lost its end: whoever is here begins it anew.
+            let mut state = room.state.lock();
+            state.learn(&view.conversation);
+            self.drain(room, state);
+        }
         let checked = {
             let mut state = room.state.lock();
             state.machine.handle_head(head);

@@ -2,6 +2,7 @@
 
 mod bus;
 mod device;
+mod epoch;
 mod kit;
 mod large;
 mod late;

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use im_core::model::{Conversation, Member, Seq, Stamp, Stamps, UserId};
+use im_core::model::{Conversation, Epoch, Member, Seq, Stamp, Stamps, UserId};
 use im_core::port::{
     Changed, ChangedConversation, Departed, MembershipLine, MembershipPage, PortError,
 };
@@ -72,7 +72,7 @@ impl<D: Dialect> Shared<D> {
             return Ok(changed);
         }
         let statement = Statement::new(
-            "SELECT c.id, c.head, c.stamp FROM im_conversation c \
+            "SELECT c.id, c.head, c.epoch, c.stamp FROM im_conversation c \
              WHERE c.stamp > ? ORDER BY c.stamp LIMIT ?",
         );
         let statement = statement.bind(since.0 as i64).bind(limit + 1);
@@ -81,8 +81,11 @@ impl<D: Dialect> Shared<D> {
         rows.truncate(limit);
         let mut last = newest;
         for mut row in rows {
-            let (conv, head) = (row.conv()?, row.seq()?);
-            changed.convs.push(ChangedConversation { conv, head });
+            changed.convs.push(ChangedConversation {
+                conv: row.conv()?,
+                head: row.seq()?,
+                epoch: Epoch(row.number()?),
+            });
             if changed.more {
                 last = row.stamp()?;
             }

@@ -305,6 +305,7 @@ impl Shared {
                         ChangedConversation {
                             conv,
                             head: known.conversation.head,
+                            epoch: known.conversation.epoch,
                         },
                     )
                 })
@@ -391,6 +392,7 @@ impl Shared {
                 ChangedConversation {
                     conv: conversation.id,
                     head,
+                    epoch: conversation.epoch,
                 },
             ));
         }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use im_core::model::{
-    CmId, Conversation, ConversationId, Entry, Family, Member, Seq, Slot, Stamp, Stamps, Timestamp,
-    UserId,
+    CmId, Conversation, ConversationId, Entry, Epoch, Family, Member, Seq, Slot, Stamp, Stamps,
+    Timestamp, UserId,
 };
 use im_core::port::{
     Changed, ChangedConversation, Departed, MembershipLine, MembershipPage, Record, RecordKey, View,
@@ -137,12 +137,11 @@ impl State {
         let mut convs = Vec::new();
         for (at, conv) in found.by_ref().take(limit) {
             stamp = *at;
+            let there = self.convs.get(conv).map(|log| &log.conversation);
             convs.push(ChangedConversation {
                 conv: conv.clone(),
-                head: self
-                    .convs
-                    .get(conv)
-                    .map_or(Seq(0), |log| log.conversation.head),
+                head: there.map_or(Seq(0), |it| it.head),
+                epoch: there.map_or(Epoch(1), |it| it.epoch),
             });
         }
         let more = found.next().is_some();

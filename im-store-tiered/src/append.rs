@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use im_core::model::{ConversationId, Seq};
+use im_core::model::{ConversationId, Holder, Seq};
 use im_core::port::{
-    Appended, Commit, Committed, HotAnswer, HotCommit, PortError, PortErrorKind, Rejected,
+    Appended, Commit, Committed, HotAnswer, HotCommit, LogQuery, PortError, PortErrorKind, Rejected,
 };
 use im_core::rule::commit::conflicts;
 use tokio::time::Instant;
@@ -38,6 +38,10 @@ impl Todo {
     }
 }
 
+/// Logs that answers of the tier stand on, and the number under which it gave all of them; `None`
+/// when it was not one.
+type Reached = BTreeMap<ConversationId, Option<Holder>>;
+
 /// What one call of the tier left to do.
 #[derive(Debug, Default)]
 struct Left {
@@ -47,6 +51,8 @@ struct Left {
     /// The tier did not answer for these.
     unanswered: Vec<(usize, PortError)>,
     closed: BTreeSet<ConversationId>,
+    /// Logs of which the tier may have lost the end.
+    doubtful: BTreeSet<ConversationId>,
     /// Logs of which the store must be asked, and where they begin in the tier.
     asked: BTreeMap<ConversationId, Seq>,
 }
@@ -74,12 +80,14 @@ impl Inner {
         }
         let deadline = Instant::now() + APPEND_WAIT;
         let mut forced = BTreeSet::new();
-        // The last entry of each log that an answer stands on.
-        let mut reached = BTreeMap::new();
+        let mut reached = Reached::new();
         while !todo.at.is_empty() && Instant::now() < deadline {
             let left = self.try_append(batch, todo, answers, &mut reached).await;
             if !left.closed.is_empty() {
                 tokio::time::sleep(CLOSED_WAIT).await;
+            }
+            for conv in &left.doubtful {
+                let _ = self.take_over(conv).await;
             }
             for conv in left.closed.iter().filter(|conv| self.closed.is_late(conv)) {
                 // If it fails, the log stays closed, and the next one tries.
@@ -110,15 +118,23 @@ impl Inner {
         batch: &[Commit],
         todo: Todo,
         answers: &mut Answers,
-        reached: &mut BTreeMap<ConversationId, Seq>,
+        reached: &mut Reached,
     ) -> Left {
         let found = self.hot.append(&todo.commits).await;
         let mut left = Left::default();
         for ((at, mut hot), answer) in todo.at.into_iter().zip(todo.commits).zip(found) {
             let commit = &batch[at];
             let answer = match answer {
-                Ok(HotAnswer::Done { first, version }) => Ok(done(commit, first, version)),
+                Ok(HotAnswer::Done {
+                    first,
+                    version,
+                    holder,
+                }) => {
+                    note_reached(reached, commit, Some(holder));
+                    Ok(done(commit, first, version))
+                }
                 Ok(HotAnswer::Sent { found, version }) => {
+                    note_reached(reached, commit, None);
                     self.sent(commit, &hot, found, version).await
                 }
                 Ok(HotAnswer::Conflict) => Err(Rejected::Conflict),
@@ -144,9 +160,12 @@ impl Inner {
                     left.again.push(at, hot);
                     continue;
                 }
-                Ok(wait @ (HotAnswer::Closed | HotAnswer::Later)) => {
+                Ok(wait @ (HotAnswer::Closed | HotAnswer::Doubtful | HotAnswer::Later)) => {
                     if wait == HotAnswer::Closed {
                         left.closed.insert(commit.conv.clone());
+                    }
+                    if wait == HotAnswer::Doubtful {
+                        left.doubtful.insert(commit.conv.clone());
                     }
                     left.again.push(at, hot);
                     continue;
@@ -156,11 +175,8 @@ impl Inner {
                     continue;
                 }
             };
-            if let Ok(committed) = &answer {
+            if answer.is_ok() {
                 self.closed.is_open(&commit.conv);
-                let last = committed.appended.iter().map(|it| it.seq).max();
-                let reached = reached.entry(commit.conv.clone()).or_default();
-                *reached = (*reached).max(last.unwrap_or_default());
             }
             answers[at] = Some(answer);
         }
@@ -270,25 +286,53 @@ impl Inner {
         &self,
         batch: &[Commit],
         at: &[usize],
-        reached: &BTreeMap<ConversationId, Seq>,
+        reached: &Reached,
         answers: &mut Answers,
     ) {
         let convs: Vec<_> = reached.keys().cloned().collect();
-        let cold = self.flush_logs(&convs).await;
+        let cold = self.flush_logs(&convs).await.unwrap_or_default();
         for at in at {
             let conv = &batch[*at].conv;
-            let Some(Ok(committed)) = &answers[*at] else {
+            let (Some(Ok(committed)), Some(holder)) = (&answers[*at], reached.get(conv)) else {
                 continue;
             };
             let last = committed.appended.iter().map(|it| it.seq).max();
-            let is_there = match &cold {
-                Ok(cold) => cold.get(conv).is_some_and(|cold| last <= Some(*cold)),
-                Err(_) => false,
+            let is_there = match cold.get(conv) {
+                // The same life of the log: what stands there is what was answered.
+                Some((flushed, cold)) if Some(*flushed) == *holder && last <= Some(*cold) => true,
+                Some(_) => self.is_cold(conv, committed).await,
+                None => false,
             };
-            if reached.contains_key(conv) && !is_there {
+            if !is_there {
                 answers[*at] = Some(Err(away()));
             }
         }
+    }
+
+    /// Whether the cold store has what was appended, where it was. The tier may have forgotten it
+    /// meanwhile, and have put something else in its place.
+    async fn is_cold(&self, conv: &ConversationId, committed: &Committed) -> bool {
+        for it in &committed.appended {
+            let query = LogQuery::After {
+                seq: Seq(it.seq.0.saturating_sub(1)),
+                limit: 1,
+                bytes: usize::MAX,
+            };
+            let there = self.cold.log(conv, query).await;
+            let there = there.ok().and_then(|there| there.into_iter().next());
+            if there.is_none_or(|there| (there.seq, there.new.id) != (it.seq, it.id)) {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// Notes that an answer stands on a log.
+fn note_reached(reached: &mut Reached, commit: &Commit, holder: Option<Holder>) {
+    let known = reached.entry(commit.conv.clone()).or_insert(holder);
+    if *known != holder {
+        *known = None;
     }
 }
 

@@ -69,10 +69,14 @@ impl Inner {
         let Some(pending) = closed else {
             return self.seize(conv).await;
         };
-        let commit = flush_commit(&pending, Holder(0));
+        let lost = self.may_lack(&pending);
+        let commit = flush_commit(&pending, Holder(0), lost);
         let answer = self.cold.commit(std::slice::from_ref(&commit)).await;
         match answer.into_iter().next() {
-            Some(Ok(_)) => self.settle(&pending, Settle::Forget).await,
+            Some(Ok(_)) => {
+                note_lost(lost);
+                self.settle(&pending, Settle::Forget).await
+            }
             Some(Err(Rejected::Store(error))) if error.is_retryable() => {
                 self.go_on(&pending).await?;
                 Err(error)
@@ -81,7 +85,12 @@ impl Inner {
         }
     }
 
-    /// Somebody closed a log and did not come back.
+    /// Whether something may be missing of what the tier had answered for.
+    const fn may_lack(&self, pending: &Pending) -> bool {
+        self.is_cached() && pending.is_doubtful
+    }
+
+    /// Somebody closed a log and did not come back, or the tier may have lost its end.
     pub(crate) async fn take_over(&self, conv: &ConversationId) -> Result<(), PortError> {
         match self.hot.close(conv, None).await? {
             Some(pending) => self.go_on(&pending).await,
@@ -186,7 +195,7 @@ impl Inner {
         let Some(pending) = self.hot.close(conv, Some(holder)).await? else {
             return Ok(());
         };
-        let mut refused = None;
+        let (mut refused, lost) = (None, self.may_lack(&pending));
         for _ in 0..FENCED_TRIES {
             let Some(view) = self.cold.view(conv, &[]).await? else {
                 return self.settle(&pending, Settle::Forget).await;
@@ -199,13 +208,16 @@ impl Inner {
                 break;
             }
             let to = self.new_holder();
-            let mut commit = hold_commit(conv, there.holder, to, Some(there.head), false);
+            let mut commit = hold_commit(conv, there.holder, to, Some(there.head), lost);
             if !pending.run.entries.is_empty() {
                 commit.writes.push(Write::Place(pending.run.clone()));
             }
             let answer = self.cold.commit(&[commit]).await;
             match answer.into_iter().next() {
-                Some(Ok(_)) => return self.settle(&pending, Settle::Reopen(to)).await,
+                Some(Ok(_)) => {
+                    note_lost(lost);
+                    return self.settle(&pending, Settle::Reopen(to)).await;
+                }
                 // It stays closed, for the next one.
                 Some(Err(Rejected::Store(error))) if error.is_retryable() => return Err(error),
                 _ => refused = Some(seen),
@@ -247,7 +259,7 @@ impl Inner {
         if holder == Holder(0) && missing.is_empty() {
             return Ok(());
         }
-        let lost = !missing.is_empty();
+        let lost = !missing.is_empty() || self.may_lack(pending);
         let mut batch = vec![hold_commit(conv, holder, Holder(0), None, lost)];
         batch.extend(missing.into_iter().map(|entry| Commit {
             conv: conv.clone(),
@@ -267,13 +279,14 @@ impl Inner {
     }
 }
 
-/// What brings a log's pending part to the cold store, and says who has the log then.
-pub(crate) fn flush_commit(pending: &Pending, to: Holder) -> Commit {
+/// What brings a log's pending part to the cold store, and says who has the log then, and whether
+/// something of it is lost.
+pub(crate) fn flush_commit(pending: &Pending, to: Holder, lost: bool) -> Commit {
     let mut writes = vec![Write::Hold(Hold {
         from: pending.holder,
         to,
         head: None,
-        lost: false,
+        lost,
     })];
     if !pending.run.entries.is_empty() {
         writes.push(Write::Place(pending.run.clone()));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Weak;
 use std::time::Duration;
 
-use im_core::model::{ConversationId, Seq};
+use im_core::model::{ConversationId, Holder, Seq};
 use im_core::port::{Commit, Pending, PortError, PortErrorKind, Rejected, Which, Write};
 use tokio::time::{Instant, timeout};
 
@@ -48,6 +48,9 @@ pub(crate) async fn run(inner: Weak<Inner>) {
     }
 }
 
+/// Up to where the cold store has a log that the tier has under this number.
+type Flushed = BTreeMap<ConversationId, (Holder, Seq)>;
+
 impl Inner {
     /// Flushes what waits longest, of the lanes that are ours; how many logs that were.
     async fn flush_some(&self) -> Result<usize, PortError> {
@@ -65,20 +68,14 @@ impl Inner {
         Ok(count)
     }
 
-    /// Flushes these logs; up to where the cold store has each that is hot.
-    pub(crate) async fn flush_logs(
-        &self,
-        convs: &[ConversationId],
-    ) -> Result<BTreeMap<ConversationId, Seq>, PortError> {
+    /// Flushes these logs; up to where the cold store has each that is hot, and under which number.
+    pub(crate) async fn flush_logs(&self, convs: &[ConversationId]) -> Result<Flushed, PortError> {
         let pending = self.hot.pending(Which::Of(convs)).await?;
         self.flush(pending).await
     }
 
     /// The batch to the cold store, and only then the word to the tier.
-    async fn flush(
-        &self,
-        mut pending: Vec<Pending>,
-    ) -> Result<BTreeMap<ConversationId, Seq>, PortError> {
+    async fn flush(&self, mut pending: Vec<Pending>) -> Result<Flushed, PortError> {
         // Lists show what changed in the order in which it comes to the store.
         pending.sort_by_key(|it| it.run.entries.last().map(|last| last.at));
         let batch = batch_of(&pending);
@@ -122,7 +119,7 @@ impl Inner {
             Some(error) if flushed.is_empty() => Err(error),
             _ => Ok(flushed
                 .into_iter()
-                .map(|it| (it.conv.clone(), cold(&it)))
+                .map(|it| (it.conv.clone(), (it.holder, cold(&it))))
                 .collect()),
         }
     }
@@ -199,7 +196,7 @@ fn cold(pending: &Pending) -> Seq {
 /// First all entries, then all cursors: those are changes of their own.
 fn batch_of(pending: &[Pending]) -> Vec<Commit> {
     let entries = pending.iter().filter(|it| has_entries(it)).map(|it| {
-        let mut commit = flush_commit(it, it.holder);
+        let mut commit = flush_commit(it, it.holder, false);
         commit.writes.truncate(2);
         commit
     });

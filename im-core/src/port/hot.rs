@@ -40,6 +40,8 @@ pub enum HotAnswer {
         first: Seq,
         /// The conversation's version.
         version: Seq,
+        /// Under which number the tier has the log.
+        holder: Holder,
     },
     /// Nothing was done: what stands under its ids, in the order of its entries that have one.
     Sent {
@@ -61,6 +63,9 @@ pub enum HotAnswer {
     Closed,
     /// Nothing was done: the log is not here.
     Cold,
+    /// Nothing was done: the tier began anew since it took the log over, from what it had kept,
+    /// and may have lost the log's end.
+    Doubtful,
     /// Nothing was done: too much has not reached the store yet.
     Busy,
     /// Nothing was done: one before it in this call, for the same log, must come first.
@@ -73,7 +78,12 @@ impl HotAnswer {
     pub const fn is_to_come_again(&self) -> bool {
         matches!(
             self,
-            Self::Ask { .. } | Self::Version(_) | Self::Closed | Self::Cold | Self::Later
+            Self::Ask { .. }
+                | Self::Version(_)
+                | Self::Closed
+                | Self::Cold
+                | Self::Doubtful
+                | Self::Later
         )
     }
 }
@@ -131,6 +141,8 @@ pub struct Pending {
     pub closing: u64,
     /// Nobody has appended to the log for long: it is to be given back to the store.
     pub is_idle: bool,
+    /// The tier may have lost the log's end ([`HotAnswer::Doubtful`]).
+    pub is_doubtful: bool,
 }
 
 /// Of which logs what has not reached the store is asked for.
@@ -161,13 +173,16 @@ pub struct Lag {
 /// What becomes of a log that was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settle {
-    /// It goes on here, under this number, which the store has given it.
+    /// It goes on here, under this number, which the store has given it, and without doubt.
     Reopen(Holder),
     /// It is the store's again, and forgotten here.
     Forget,
 }
 
 /// The hot tier. Every method is atomic for each log, and errors mean an unknown outcome.
+///
+/// A tier may forget everything. One that begins anew from what it had kept, which may be less than
+/// it had answered, must know that it did: what it has of logs is doubtful from then on.
 #[async_trait]
 pub trait Hot: Debug + Send + Sync + 'static {
     /// Appends, in this order, each atomic by itself; the answers stand in the same order.

@@ -67,7 +67,7 @@ impl Default for HotOptions {
             idle: Duration::from_secs(600),
             backlog_max: 200_000,
             backlog_for: Duration::from_secs(15),
-            lease: Duration::from_secs(5),
+            lease: Duration::from_secs(2),
         }
     }
 }
@@ -90,7 +90,8 @@ impl RedisHot {
     ///
     /// # Errors
     /// When the URL or the options can't be used, or nobody answers there within 2 s as a Redis
-    /// that takes the credentials. No error shows these.
+    /// that takes the credentials, or these don't allow `INFO`, by which a restart is noticed. No
+    /// error shows these.
     pub async fn connect(url: &str, options: HotOptions) -> Result<Self, ConnectError> {
         check_prefix(&options.prefix)?;
         if !(1..=LANES_MAX).contains(&options.lanes) {
@@ -103,12 +104,23 @@ impl RedisHot {
             Redis::start(server, LOSS).await?
         };
         let lane = |lane| format!("{{{}-hot-{lane}}}", options.prefix);
-        Ok(Self {
+        let hot = Self {
             redis,
             scripts: Scripts::new(),
             lanes: (0..options.lanes).map(lane).collect(),
             options,
-        })
+        };
+        let heard = {
+            let hello = hot.scripts.hello.key(&*hot.lanes[0]);
+            hot.redis.run::<String>(&hello).await
+        };
+        match heard {
+            // That it is away passes, and this does not.
+            Err(error) if !error.is_retryable() => Err(ConnectError::Option(
+                "the hot tier's login must be allowed to run scripts, and INFO in them",
+            )),
+            _ => Ok(hot),
+        }
     }
 
     /// Which lane a log has: FNV-1a, the same for every node and version.

@@ -1,3 +1,3 @@
 //! The scripts of the hot tier.
 
-crate::scripts::scripts! { append read warm close settle take of done lag }
+crate::scripts::scripts! { hello append read warm close settle take of done lag }

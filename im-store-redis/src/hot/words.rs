@@ -161,6 +161,7 @@ impl Answer {
             "done" => HotAnswer::Done {
                 first: self.seq()?,
                 version: self.seq()?,
+                holder: Holder(self.number()?),
             },
             "sent" => {
                 let (version, mut found) = (self.seq()?, Vec::new());
@@ -174,6 +175,7 @@ impl Answer {
             "version" => HotAnswer::Version(self.seq()?),
             "conflict" => HotAnswer::Conflict,
             "closed" => HotAnswer::Closed,
+            "doubtful" => HotAnswer::Doubtful,
             "cold" => HotAnswer::Cold,
             "busy" => HotAnswer::Busy,
             "later" => HotAnswer::Later,
@@ -215,6 +217,7 @@ impl Answer {
         let cursors = self.cursors()?;
         let entries = self.entries()?;
         let closing = self.number()?;
+        let is_doubtful = self.number()? == 1;
         Ok(Pending {
             conv,
             holder,
@@ -226,6 +229,7 @@ impl Answer {
             as_of,
             closing,
             is_idle,
+            is_doubtful,
         })
     }
 

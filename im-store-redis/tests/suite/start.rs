@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use im_store_redis::{ConnectError, Options, RedisRegistry};
+use im_store_redis::{ConnectError, HotOptions, Options, RedisHot, RedisRegistry};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -73,6 +73,29 @@ async fn wrong_credentials_are_said() {
         panic!("{error:?}");
     };
     assert_eq!(at.addr, place);
+}
+
+/// Without `INFO` a hot tier would not notice that Redis went back in time.
+#[tokio::test]
+async fn a_login_that_may_not_ask_for_info_is_no_hot_tiers() {
+    let Some(url) = url() else { return };
+    let mut raw = redis::Client::open(&*url)
+        .unwrap()
+        .get_connection()
+        .unwrap();
+    let name = options().prefix;
+    let mut acl = redis::cmd("ACL");
+    acl.arg("SETUSER").arg(&name);
+    acl.arg(&["on", ">hunter2", "~*", "&*", "+@all", "-info"]);
+    acl.exec(&mut raw).unwrap();
+    let (scheme, rest) = url.split_once("://").unwrap();
+    let place = rest.rsplit('@').next().unwrap();
+    let with = format!("{scheme}://{name}:hunter2@{place}");
+    let refused = RedisHot::connect(&with, HotOptions::default()).await;
+    let gone = redis::cmd("ACL").arg("DELUSER").arg(&name).exec(&mut raw);
+    gone.unwrap();
+    let error = refused.expect_err("refused");
+    assert!(error.to_string().contains("INFO"), "{error}");
 }
 
 #[tokio::test]

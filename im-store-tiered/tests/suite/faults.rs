@@ -19,11 +19,16 @@ fn seeds() -> std::ops::Range<u64> {
 }
 
 fn holds(durability: Durability, floods: usize) {
+    holds_when(durability, floods, false);
+}
+
+fn holds_when(durability: Durability, floods: usize, is_little: bool) {
     let planted = None;
     for seed in seeds() {
         let plan = Plan {
             durability,
             floods,
+            is_little,
             planted,
         };
         let wrong = run(seed, plan);
@@ -32,9 +37,12 @@ fn holds(durability: Durability, floods: usize) {
 }
 
 fn is_caught(planted: Planted, durability: Durability, floods: usize) {
+    // With one that forgets everything, who has doubts and who has none see the same.
+    let is_little = true;
     let plan = Plan {
         durability,
         floods,
+        is_little,
         planted: Some(planted),
     };
     let caught = (0..PLANTED_SEEDS).any(|seed| !run(seed, plan).is_empty());
@@ -61,9 +69,30 @@ fn committed_loses_nothing_when_the_tier_forgets() {
     holds(Durability::Committed, 3);
 }
 
+/// Once, so that no later epoch hides what an earlier one should have told.
+#[test]
+fn cached_begins_another_epoch_when_the_tier_loses_what_it_was_told_last() {
+    holds_when(Durability::Cached, 1, true);
+}
+
+#[test]
+fn cached_loses_only_what_had_not_reached_the_store_when_the_tier_goes_back_in_time() {
+    holds_when(Durability::Cached, 3, true);
+}
+
+#[test]
+fn committed_loses_nothing_when_the_tier_goes_back_in_time() {
+    holds_when(Durability::Committed, 3, true);
+}
+
 #[test]
 fn a_flusher_that_gives_its_word_too_early_is_caught() {
     is_caught(Planted::EarlyWord, Durability::Cached, 0);
+}
+
+#[test]
+fn a_tier_that_has_no_doubts_is_caught() {
+    is_caught(Planted::NoDoubt, Durability::Cached, 1);
 }
 
 #[test]

@@ -17,6 +17,8 @@ use parking_lot::Mutex;
 pub(crate) enum Planted {
     /// The flusher tells the tier before the cold store has the batch.
     EarlyWord,
+    /// The tier does not say that it may have lost a log's end.
+    NoDoubt,
     /// The cold store takes whoever writes for the holder.
     NoFence,
 }
@@ -96,7 +98,13 @@ impl Hot for WildHot {
         conv: &ConversationId,
         holder: Option<Holder>,
     ) -> Result<Option<Pending>, PortError> {
-        self.sky.around(self.inner.close(conv, holder)).await
+        let mut closed = self.sky.around(self.inner.close(conv, holder)).await?;
+        if self.planted == Some(Planted::NoDoubt)
+            && let Some(closed) = &mut closed
+        {
+            closed.is_doubtful = false;
+        }
+        Ok(closed)
     }
 
     async fn settle(

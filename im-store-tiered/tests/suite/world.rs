@@ -30,8 +30,10 @@ const TRIES_MAX: usize = 2_000;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) durability: Durability,
-    /// The tier forgets everything so often.
+    /// The tier forgets something so often.
     pub(crate) floods: usize,
+    /// And then what it was told last, not everything.
+    pub(crate) is_little: bool,
     /// A bug that is put in on purpose.
     pub(crate) planted: Option<Planted>,
 }
@@ -169,9 +171,13 @@ impl World {
                 if node.settled().await.is_ok() {
                     self.safe.lock().extend(answered);
                 }
+                let kept = self.plan.is_little.then(|| self.hot.keep());
                 let ms = self.sky.rng.lock().u64(0..100);
                 tokio::time::sleep(Duration::from_millis(ms)).await;
-                self.hot.clear();
+                match kept {
+                    Some(kept) => self.hot.begin_with(kept),
+                    None => self.hot.clear(),
+                }
                 self.floods
                     .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             }

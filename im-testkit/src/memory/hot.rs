@@ -26,15 +26,23 @@ pub struct MemoryHot {
     state: Mutex<State>,
 }
 
+/// What a [`MemoryHot`] has at one moment.
+#[derive(Debug)]
+pub struct Kept(BTreeMap<ConversationId, Log>);
+
 #[derive(Debug, Default)]
 struct State {
+    /// How often it began anew.
+    life: u64,
     logs: BTreeMap<ConversationId, Log>,
     lease: Option<(u64, Instant)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Log {
     holder: Holder,
+    /// The tier's life in which it was taken over.
+    life: u64,
     head: Seq,
     cold: Seq,
     version: Seq,
@@ -69,7 +77,22 @@ impl MemoryHot {
 
     /// Forgets everything.
     pub fn clear(&self) {
-        *self.state.lock() = State::default();
+        self.begin_with(Kept(BTreeMap::new()));
+    }
+
+    /// What it has now.
+    pub fn keep(&self) -> Kept {
+        Kept(self.state.lock().logs.clone())
+    }
+
+    /// Begins anew with what it had once, as a server does that lost the last of what it wrote.
+    pub fn begin_with(&self, kept: Kept) {
+        let mut state = self.state.lock();
+        *state = State {
+            life: state.life + 1,
+            logs: kept.0,
+            lease: None,
+        };
     }
 
     /// Milliseconds, from 1.
@@ -104,9 +127,12 @@ impl Log {
         }
     }
 
-    fn append(&mut self, commit: &HotCommit, now: u64, is_busy: bool) -> HotAnswer {
+    fn append(&mut self, commit: &HotCommit, life: u64, now: u64, is_busy: bool) -> HotAnswer {
         if self.closed.0 > 0 {
             return HotAnswer::Closed;
+        }
+        if self.life != life {
+            return HotAnswer::Doubtful;
         }
         let keys = |entry: &NewEntry| Some((entry.from.clone(), entry.cm_id.clone()?));
         let keys: Vec<_> = commit.entries.iter().filter_map(keys).collect();
@@ -146,8 +172,11 @@ impl Log {
             *cursor = (cursor.0.max(delivered), cursor.1.max(read));
         }
         self.since = self.since.or(Some(now));
-        let version = self.version;
-        HotAnswer::Done { first, version }
+        HotAnswer::Done {
+            first,
+            version: self.version,
+            holder: self.holder,
+        }
     }
 
     fn read(&self, query: &LogQuery) -> Vec<Entry> {
@@ -178,7 +207,7 @@ impl Log {
         moves.collect()
     }
 
-    fn pending(&self, conv: &ConversationId, limit: usize, now: u64) -> Pending {
+    fn pending(&self, conv: &ConversationId, limit: usize, life: u64, now: u64) -> Pending {
         let entries = self.entries.iter().filter(|it| it.seq > self.cold);
         let entries: Vec<_> = entries.take(limit).map(|it| it.new.clone()).collect();
         let is_all = self.cold.0 + entries.len() as u64 == self.head.0;
@@ -193,6 +222,7 @@ impl Log {
             as_of: if is_all { now } else { 0 },
             closing: 0,
             is_idle: false,
+            is_doubtful: self.life != life,
         }
     }
 
@@ -236,7 +266,7 @@ impl Log {
 impl Hot for MemoryHot {
     async fn append(&self, commits: &[HotCommit]) -> Vec<Result<HotAnswer, PortError>> {
         let mut state = self.state.lock();
-        let now = self.now();
+        let (now, life) = (self.now(), state.life);
         let mut stopped = BTreeSet::new();
         let mut answers = Vec::with_capacity(commits.len());
         for commit in commits {
@@ -244,7 +274,7 @@ impl Hot for MemoryHot {
             let answer = match state.logs.get_mut(&commit.conv) {
                 _ if stopped.contains(&commit.conv) => HotAnswer::Later,
                 None => HotAnswer::Cold,
-                Some(log) => log.append(commit, now, is_busy),
+                Some(log) => log.append(commit, life, now, is_busy),
             };
             if answer.is_to_come_again() {
                 stopped.insert(commit.conv.clone());
@@ -273,9 +303,11 @@ impl Hot for MemoryHot {
 
     async fn warm(&self, warming: &Warming) -> Result<Holder, PortError> {
         let mut state = self.state.lock();
+        let life = state.life;
         let log = state.logs.entry(warming.conv.clone());
         let log = log.or_insert_with(|| Log {
             holder: warming.holder,
+            life,
             head: warming.head,
             cold: warming.head,
             version: warming.version,
@@ -296,13 +328,14 @@ impl Hot for MemoryHot {
     ) -> Result<Option<Pending>, PortError> {
         let now = self.now();
         let mut state = self.state.lock();
+        let life = state.life;
         let log = state.logs.get_mut(conv);
         let log = log.filter(|log| holder.is_none_or(|holder| log.holder == holder));
         Ok(log.map(|log| {
             log.closed = (log.closed.1 + 1, log.closed.1 + 1);
             Pending {
                 closing: log.closed.0,
-                ..log.pending(conv, usize::MAX, now)
+                ..log.pending(conv, usize::MAX, life, now)
             }
         }))
     }
@@ -315,6 +348,7 @@ impl Hot for MemoryHot {
         settle: Settle,
     ) -> Result<(), PortError> {
         let mut state = self.state.lock();
+        let life = state.life;
         let log = state.logs.get_mut(conv);
         let Some(log) = log.filter(|log| log.holder == holder && log.closed.0 == closing) else {
             return Ok(());
@@ -322,6 +356,7 @@ impl Hot for MemoryHot {
         match settle {
             Settle::Reopen(holder) => {
                 log.holder = holder;
+                log.life = life;
                 log.closed.0 = 0;
             }
             Settle::Forget => drop(state.logs.remove(conv)),
@@ -332,11 +367,12 @@ impl Hot for MemoryHot {
     async fn pending(&self, which: Which<'_>) -> Result<Vec<Pending>, PortError> {
         let now = self.now();
         let mut state = self.state.lock();
+        let life = state.life;
         match which {
             Which::Of(convs) => {
                 let found = convs.iter().filter_map(|conv| {
                     let log = state.logs.get(conv)?;
-                    Some(log.pending(conv, usize::MAX, now))
+                    Some(log.pending(conv, usize::MAX, life, now))
                 });
                 Ok(found.collect())
             }
@@ -352,7 +388,7 @@ impl Hot for MemoryHot {
                 let mut left = limit;
                 let mut found = Vec::new();
                 for (conv, log) in waiting {
-                    let pending = log.pending(conv, limit, now);
+                    let pending = log.pending(conv, limit, life, now);
                     left = left.saturating_sub(pending.run.entries.len().max(1));
                     found.push(pending);
                     if left == 0 {

@@ -12,6 +12,6 @@ mod state;
 mod store;
 
 pub use faulty::{Fault, FaultyStore};
-pub use hot::MemoryHot;
+pub use hot::{Kept, MemoryHot};
 pub use people::{FnHooks, MemoryDirectory, TokenTable};
 pub use store::MemoryStore;

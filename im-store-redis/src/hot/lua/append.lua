@@ -10,7 +10,7 @@ local now = now_ms()
 local waiting = tonumber(redis.call('GET', base .. ':waiting') or '0')
 local oldest = redis.call('ZRANGE', base .. ':dirty', 0, 0, 'WITHSCORES')[2]
 local is_late = oldest and now - tonumber(oldest) > age_max
-local stopped, added = {}, 0
+local stopped, added, now_living = {}, 0, life()
 
 local function stop(conv, ...)
   stopped[conv] = true
@@ -80,12 +80,15 @@ local function one()
   if stopped[conv] then
     return { 'later' }
   end
-  local s = redis.call('HMGET', key('c', conv), 't', 'h', 'v', 'f', 'w', 'x', 'a')
+  local s = redis.call('HMGET', key('c', conv), 't', 'h', 'v', 'f', 'w', 'x', 'a', 'r')
   if not s[1] then
     return stop(conv, 'cold')
   end
   if s[6] ~= '0' then
     return stop(conv, 'closed')
+  end
+  if s[8] ~= now_living then
+    return stop(conv, 'doubtful')
   end
   local found, is_sent = { 'sent', s[3] }, false
   for i = 0, entries - 1 do
@@ -129,7 +132,7 @@ local function one()
   if now - tonumber(s[7]) > note_after then
     note_used(conv, now)
   end
-  return { 'done', first, s[3] }
+  return { 'done', first, s[3], s[1] }
 end
 
 local answers = {}

@@ -5,7 +5,7 @@ if s[1] ~= holder or s[4] ~= closing then
   return 0
 end
 if to ~= '' then
-  redis.call('HSET', key('c', conv), 't', to, 'x', '0')
+  redis.call('HSET', key('c', conv), 't', to, 'x', '0', 'r', life())
   return 1
 end
 redis.call('DECRBY', base .. ':waiting', num(tonumber(s[2]) - tonumber(s[3])))

@@ -6,7 +6,7 @@ if there then
 end
 redis.call('DEL', key('l', conv), key('d', conv), key('n', conv), key('u', conv))
 redis.call('HSET', key('c', conv), 't', holder, 'h', head, 'c', head, 'v', version, 'f', first,
-  'w', whole, 'x', '1', 'y', '1')
+  'w', whole, 'x', '1', 'y', '1', 'r', life())
 note_used(conv, now_ms())
 for i = 7, #ARGV, 3 do
   redis.call('RPUSH', key('l', conv), ARGV[i])

@@ -25,6 +25,8 @@ pub(crate) struct Place {
     store: String,
     bus: String,
     registry: String,
+    /// What else a node is told, as variables.
+    more: Vec<(&'static str, String)>,
     /// Of this test alone: of its channels, keys and users.
     name: String,
 }
@@ -40,24 +42,49 @@ impl Place {
             store: std::env::var("IMKIT_TEST_POSTGRES_URL").ok()?,
             bus: std::env::var(bus).ok()?,
             registry: std::env::var(registry).ok()?,
+            more: Vec::new(),
             name: format!("im-{test}-{}", std::process::id()),
         })
     }
 
-    pub(crate) fn node(&self, name: &str, listen: &str) -> Server {
-        let node = format!("{}-{name}", self.name);
-        let reach = [self.bus.as_str(), &self.registry];
-        Server::start_node(listen, &self.store, reach, &self.name, &node)
+    /// With another database, which a variable names.
+    pub(crate) fn stored_in(self, store: &str) -> Option<Self> {
+        let store = std::env::var(store).ok()?;
+        Some(Self { store, ..self })
     }
 
-    fn user(&self, name: &str) -> String {
+    /// With a hot tier, on the Redis that a variable names.
+    pub(crate) fn with_tier(mut self, hot: &str, durability: &str) -> Option<Self> {
+        self.more = vec![
+            ("IMKIT_HOT", std::env::var(hot).ok()?),
+            ("IMKIT_DURABILITY", durability.to_owned()),
+        ];
+        Some(self)
+    }
+
+    pub(crate) fn node(&self, name: &str, listen: &str) -> Server {
+        let node = format!("{}-{name}", self.name);
+        let mut variables = vec![
+            ("IMKIT_STORE", self.store.as_str()),
+            ("IMKIT_BUS", &self.bus),
+            ("IMKIT_REGISTRY", &self.registry),
+        ];
+        variables.extend(self.more.iter().map(|(name, it)| (*name, it.as_str())));
+        Server::start_node(listen, &variables, &self.name, &node)
+    }
+
+    pub(crate) fn user(&self, name: &str) -> String {
         format!("{name}-{}", self.name)
     }
 
     pub(crate) async fn client(&self, node: &Server, user: &str) -> (Client, Events) {
+        self.device(node, user, "phone").await
+    }
+
+    pub(crate) async fn device(&self, node: &Server, user: &str, name: &str) -> (Client, Events) {
         let builder = Client::builder(format!("ws://{}", node.address))
             .token(token(&self.user(user)))
-            .device(DeviceId::new("phone").unwrap())
+            .device(DeviceId::new(name).unwrap())
             .reconnect(Backoff::new(
                 Duration::from_millis(50),
                 Duration::from_millis(500),

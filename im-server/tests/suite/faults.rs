@@ -2,6 +2,8 @@
 //! are not for themselves, so they run alone: `scripts/faults`, which says in `IMKIT_SERVICES` by
 //! which script that is done.
 
+mod hot;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::process::Command;

@@ -86,22 +86,16 @@ impl Server {
         Self::spawn(command, "im-server listens on ")
     }
 
-    /// Starts a node of a cluster.
+    /// Starts a node of a cluster, on what the variables say.
     pub(crate) fn start_node(
         listen: &str,
-        store: &str,
-        [bus, registry]: [&str; 2],
+        variables: &[(&str, &str)],
         prefix: &str,
         node: &str,
     ) -> Self {
         let arguments = ["--listen", listen, "--node", node, "--bus-prefix", prefix];
         // As an operator should: what is secret does not stand on the command line.
-        let variables = [
-            ("IMKIT_STORE", store),
-            ("IMKIT_BUS", bus),
-            ("IMKIT_REGISTRY", registry),
-            ("IMKIT_JWT_SECRET", SECRET),
-        ];
+        let variables = [variables, &[("IMKIT_JWT_SECRET", SECRET)]].concat();
         Self::spawn(command(&arguments, &variables), "im-server listens on ")
     }
 

@@ -90,7 +90,8 @@ given! {
     /// A PEM file with the authorities that are trusted for a bus and a registry with TLS
     /// [default: those of the web]
     bus_ca_file: std::path::PathBuf = "IMKIT_BUS_CA_FILE";
-    /// What the names on the bus and in the registry begin with [default: im]
+    /// What the names on the bus, in the registry and in the hot tier begin with; the same on all
+    /// nodes of a database [default: im]
     bus_prefix: String = "IMKIT_BUS_PREFIX";
     /// The node's own name, of which no other node of a cluster may have the same
     /// [default: node-1]

@@ -38,8 +38,14 @@ impl Place {
 
     /// On the bus and the registry that variables name.
     pub(crate) fn on(test: &str, bus: &str, registry: &str) -> Option<Self> {
+        let store = std::env::var("IMKIT_TEST_POSTGRES_URL").ok()?;
+        Self::stored_in(&store, test, bus, registry)
+    }
+
+    /// The same, with another database.
+    pub(crate) fn stored_in(store: &str, test: &str, bus: &str, registry: &str) -> Option<Self> {
         Some(Self {
-            store: std::env::var("IMKIT_TEST_POSTGRES_URL").ok()?,
+            store: store.to_owned(),
             bus: std::env::var(bus).ok()?,
             registry: std::env::var(registry).ok()?,
             more: Vec::new(),
@@ -47,18 +53,10 @@ impl Place {
         })
     }
 
-    /// With another database, which a variable names.
-    pub(crate) fn stored_in(self, store: &str) -> Option<Self> {
-        let store = std::env::var(store).ok()?;
-        Some(Self { store, ..self })
-    }
-
     /// With a hot tier, on the Redis that a variable names.
     pub(crate) fn with_tier(mut self, hot: &str, durability: &str) -> Option<Self> {
-        self.more = vec![
-            ("IMKIT_HOT", std::env::var(hot).ok()?),
-            ("IMKIT_DURABILITY", durability.to_owned()),
-        ];
+        self.more.push(("IMKIT_HOT", std::env::var(hot).ok()?));
+        self.more.push(("IMKIT_DURABILITY", durability.to_owned()));
         Some(self)
     }
 
@@ -106,7 +104,11 @@ impl Place {
 }
 
 /// The next so many texts of a conversation, with their places.
-async fn texts(events: &mut Events, conv: &ConversationId, count: usize) -> Vec<(Seq, String)> {
+pub(crate) async fn texts(
+    events: &mut Events,
+    conv: &ConversationId,
+    count: usize,
+) -> Vec<(Seq, String)> {
     let mut texts = Vec::new();
     while texts.len() < count {
         let event = tokio::time::timeout(PATIENCE, events.next()).await;

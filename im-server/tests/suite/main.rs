@@ -6,6 +6,7 @@ mod browser;
 mod cluster;
 mod disk;
 mod faults;
+mod hot;
 mod http;
 mod life;
 mod memory;

@@ -17,13 +17,13 @@ const GROUPS: usize = 6;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Two databases, gone with the test.
-struct Databases {
+pub(crate) struct Databases {
     server: String,
     names: [String; 2],
 }
 
 impl Databases {
-    async fn new(test: &str) -> Option<Self> {
+    pub(crate) async fn new(test: &str) -> Option<Self> {
         let server = std::env::var("IMKIT_TEST_POSTGRES_URL").ok()?;
         let name = |at| format!("im_{test}_{}_{at}", std::process::id());
         let names = [name(0), name(1)];
@@ -33,13 +33,13 @@ impl Databases {
         Some(Self { server, names })
     }
 
-    fn urls(&self) -> [String; 2] {
+    pub(crate) fn urls(&self) -> [String; 2] {
         let server = &self.server;
         let url = |name| format!("{server}?options[search_path]={name}");
         self.names.each_ref().map(url)
     }
 
-    async fn remove(self) {
+    pub(crate) async fn remove(self) {
         for name in &self.names {
             sql(&self.server, format!("DROP SCHEMA {name} CASCADE")).await;
         }
@@ -92,7 +92,29 @@ async fn write(al: Client, groups: Vec<ConversationId>, is_over: Arc<AtomicBool>
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_moves_slots_while_people_talk() {
-    let Some(databases) = Databases::new("moves").await else {
+    slots_move_while_people_talk("moves", &[]).await;
+}
+
+/// What has not reached a database waits until its slot is open again, and follows it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_moves_slots_under_a_hot_tier() {
+    let Ok(hot) = std::env::var("IMKIT_TEST_REDIS_URL") else {
+        return;
+    };
+    for durability in ["committed", "cached"] {
+        let test = format!("moves_{durability}");
+        let prefix = format!("{test}-{}", std::process::id());
+        let tier = [
+            ("IMKIT_HOT", hot.as_str()),
+            ("IMKIT_DURABILITY", durability),
+            ("IMKIT_BUS_PREFIX", &prefix),
+        ];
+        slots_move_while_people_talk(&test, &tier).await;
+    }
+}
+
+async fn slots_move_while_people_talk(test: &str, tier: &[(&str, &str)]) {
+    let Some(databases) = Databases::new(test).await else {
         return;
     };
     let urls = databases.urls().join(",");
@@ -100,7 +122,7 @@ async fn an_operator_moves_slots_while_people_talk() {
         ("IMKIT_SHARDS", urls.as_str()),
         ("IMKIT_JWT_SECRET", SECRET),
     ];
-    let server = Server::start_with(&variables);
+    let server = Server::start_with(&[&variables, tier].concat());
     let (al, _of_al) = client(&server, "al").await;
     let (_bo, mut of_bo) = client(&server, "bo").await;
     let mut groups = Vec::new();
@@ -123,7 +145,9 @@ async fn an_operator_moves_slots_while_people_talk() {
     is_over.store(true, Ordering::Release);
     let (sent, slowest) = writing.await.unwrap();
     let count: usize = sent.values().map(Vec::len).sum();
-    println!("{count} sends while {GROUPS} slots moved three times; the slowest {slowest:?}");
+    println!(
+        "{test}: {count} sends while {GROUPS} slots moved three times; the slowest {slowest:?}"
+    );
     let mut heard: BTreeMap<ConversationId, Vec<String>> = BTreeMap::new();
     let mut left = count;
     while left > 0 {

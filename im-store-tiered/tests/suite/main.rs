@@ -16,7 +16,8 @@ mod world;
 use std::sync::Arc;
 use std::time::Duration;
 
-use im_core::port::{Hot, Store};
+use im_core::port::{Hot, Shard, Store};
+use im_store_sharded::Sharded;
 use im_store_tiered::{Durability, Options, Tiered};
 use im_testkit::memory::{MemoryHot, MemoryStore};
 
@@ -95,6 +96,36 @@ mod cached_on_redis_and_postgres {
 
 mod cached_on_a_cluster {
     im_testkit::store_suite!(super::on_cluster());
+}
+
+mod cached_over_two_shards {
+    im_testkit::store_suite!(super::over_shards(super::Durability::Cached));
+}
+
+mod committed_over_two_shards {
+    im_testkit::store_suite!(super::over_shards(super::Durability::Committed));
+}
+
+mod cached_on_redis_over_two_shards {
+    im_testkit::store_suite!(super::on_redis_over_shards());
+}
+
+/// A store of two shards in memory.
+async fn shards() -> Arc<dyn Store> {
+    let new = || Arc::new(MemoryStore::new()) as Arc<dyn Shard>;
+    Arc::new(Sharded::open(vec![new(), new()]).await.unwrap())
+}
+
+async fn over_shards(durability: Durability) -> ((), Arc<dyn Store>) {
+    let hot = Arc::new(MemoryHot::new(1000, 100_000));
+    let store = Tiered::start(hot, shards().await, options(durability));
+    ((), Arc::new(store))
+}
+
+async fn on_redis_over_shards() -> Option<(servers::Leftovers, Arc<dyn Store>)> {
+    let (keys, hot) = servers::redis(500).await?;
+    let store = Tiered::start(hot, shards().await, options(Durability::Cached));
+    Some((keys, Arc::new(store)))
 }
 
 /// A tier on a Redis Cluster, before a store in memory.

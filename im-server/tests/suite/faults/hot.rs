@@ -272,9 +272,10 @@ impl Scene {
 }
 
 async fn holds(words: &str, durability: &str, fsync: Fsync, faults: &[Fault]) {
-    let place = Place::on(words, "IMKIT_TEST_REDIS2_URL", "IMKIT_TEST_REDIS2_URL");
-    let place = place.and_then(|place| place.stored_in("IMKIT_TEST_MYSQL_URL"));
-    let place = place.and_then(|place| place.with_tier("IMKIT_TEST_REDIS_URL", durability));
+    let database = std::env::var("IMKIT_TEST_MYSQL_URL").unwrap();
+    let other = "IMKIT_TEST_REDIS2_URL";
+    let place = Place::stored_in(&database, words, other, other).unwrap();
+    let place = place.with_tier("IMKIT_TEST_REDIS_URL", durability);
     let mut scene = Scene::start(place.unwrap(), fsync).await;
     let mut struck = Vec::new();
     for fault in faults {

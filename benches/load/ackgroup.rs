@@ -15,7 +15,7 @@ use crate::machine::Event;
 use crate::meter::{Meter, latencies, record};
 use crate::options::Options;
 use crate::probe::{PATIENCE, Probe};
-use crate::report::{Goal, Outcome, compare};
+use crate::report::{Goal, Of, Outcome, compare};
 use crate::target::{Place, Running, Subject};
 use crate::{Result, body, group};
 
@@ -49,9 +49,14 @@ pub(crate) async fn absent(options: &Options) -> Result<bool> {
     let goal = Goal {
         row: COST.to_owned(),
         at_most: 1.2,
-        of_relay: false,
+        of: Of::Itself,
     };
-    let what = (3, &[Subject::Server][..], size);
+    // Over several nodes where there are some.
+    let subject = match options.can_share() {
+        true => Subject::Nodes,
+        false => Subject::Server,
+    };
+    let what = (3, &[subject][..], size);
     compare(options, &title, what, &[goal], async |running| {
         let mut outcome = Outcome::default();
         for members in &groups {
@@ -80,7 +85,7 @@ pub(crate) async fn ackgroup(options: &Options) -> Result<bool> {
     let goal = Goal {
         row: RATIO.to_owned(),
         at_most: 2.0,
-        of_relay: false,
+        of: Of::Itself,
     };
     compare(
         options,

@@ -18,7 +18,7 @@ use crate::open::at_rate;
 use crate::options::Options;
 use crate::pairs::{Board, bump, connect};
 use crate::probe::{PATIENCE, Probe};
-use crate::report::{Goal, Outcome, compare};
+use crate::report::{Goal, Of, Outcome, compare};
 use crate::target::{Place, Running, Subject};
 use crate::{Result, body, json, proc};
 
@@ -70,17 +70,17 @@ async fn pull_all(options: &Options, name: &str, runs: u32, others: u32) -> Resu
         Goal {
             row: SECONDS.to_owned(),
             at_most: 1.0,
-            of_relay: false,
+            of: Of::Itself,
         },
         Goal {
             row: GROWTH.to_owned(),
             at_most: 64.0,
-            of_relay: false,
+            of: Of::Itself,
         },
         Goal {
             row: WORSE.to_owned(),
             at_most: 1.5,
-            of_relay: false,
+            of: Of::Itself,
         },
     ];
     compare(
@@ -177,7 +177,7 @@ async fn fill(running: &Running, from: u32, each: u32) -> Result<Faults> {
             .0
             .machine
             .borrow_mut()
-            .aim_at_user(&Place::user(AWAY));
+            .aim_at_user(&running.place.user(AWAY));
         let sent = Rc::clone(&sent);
         fleet.drive(opened, move |machine, event| {
             if let Event::Sent { .. } = event {

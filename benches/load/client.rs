@@ -60,11 +60,11 @@ impl Conn {
             socket.bind(SocketAddr::from((source, 0)))?;
         }
         let mut stream = socket
-            .connect(SocketAddr::from(([127, 0, 0, 1], place.port)))
+            .connect(SocketAddr::from(([127, 0, 0, 1], place.port_of(user))))
             .await?;
         stream.set_nodelay(true)?;
         stream
-            .write_all(wire::upgrade_request(place.port).as_bytes())
+            .write_all(wire::upgrade_request(place.port_of(user)).as_bytes())
             .await?;
         let mut head = Vec::new();
         let end = loop {
@@ -79,7 +79,7 @@ impl Conn {
             return Err("a frame before `hello`".into());
         }
         let mut machine = Machine::new(user, place.size);
-        machine.hello(&place.token(user)?, &Place::user(user));
+        machine.hello(&place.token(user)?, &place.user(user));
         let (read, write) = stream.into_split();
         let conn = Rc::new(Self {
             machine: RefCell::new(machine),

@@ -12,7 +12,7 @@ use crate::machine::Event;
 use crate::meter::{Meter, latencies, record};
 use crate::options::Options;
 use crate::pairs::{DRAIN, bump};
-use crate::report::{Goal, Outcome, compare};
+use crate::report::{Goal, Of, Outcome, compare};
 use crate::target::{Running, Subject};
 use crate::{Result, body, group};
 
@@ -31,7 +31,7 @@ pub(crate) async fn fanout(options: &Options) -> Result<bool> {
     let goals = [Goal {
         row: CPU.to_owned(),
         at_most: 1.8,
-        of_relay: true,
+        of: Of::First,
     }];
     compare(
         options,

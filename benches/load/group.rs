@@ -12,7 +12,7 @@ const SLICE: u32 = 100;
 /// Makes a group of users 0 to `size` − 1, before they are here; user 0 owns it. Returns its id.
 pub(crate) async fn create(place: &Place, size: u32) -> Result<String> {
     let (owner, mut reader) = Conn::open(place, 0, Ipv4Addr::LOCALHOST).await?;
-    let first = list(1..size.min(SLICE));
+    let first = list(place, 1..size.min(SLICE));
     let params = format!(r#"{{"title":"load","members":{first}}}"#);
     let value = owner.request(&mut reader, "groups.create", &params).await?;
     let conv = json::field(&value, "conv")
@@ -21,7 +21,7 @@ pub(crate) async fn create(place: &Place, size: u32) -> Result<String> {
     let conv = String::from_utf8(conv.to_vec())?;
     let mut next = SLICE;
     while next < size {
-        let users = list(next..size.min(next + SLICE));
+        let users = list(place, next..size.min(next + SLICE));
         let params = format!(r#"{{"conv":"{conv}","users":{users}}}"#);
         owner.request(&mut reader, "groups.add", &params).await?;
         next += SLICE;
@@ -42,9 +42,9 @@ pub(crate) async fn enter(
     Ok(opened)
 }
 
-fn list(users: std::ops::Range<u32>) -> String {
+fn list(place: &Place, users: std::ops::Range<u32>) -> String {
     let names: Vec<String> = users
-        .map(|user| format!(r#""{}""#, Place::user(user)))
+        .map(|user| format!(r#""{}""#, place.user(user)))
         .collect();
     format!("[{}]", names.join(","))
 }

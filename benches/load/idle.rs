@@ -9,7 +9,7 @@ use crate::client::Fleet;
 use crate::machine::Machine;
 use crate::meter::Meter;
 use crate::options::Options;
-use crate::report::{Goal, Outcome, compare};
+use crate::report::{Goal, Of, Outcome, compare};
 use crate::target::{Place, Running, Subject};
 use crate::{Result, proc};
 
@@ -39,7 +39,7 @@ pub(crate) async fn idle(options: &Options) -> Result<bool> {
     let goal = Goal {
         row: GROWTH.to_owned(),
         at_most: 10.0,
-        of_relay: false,
+        of: Of::Itself,
     };
     compare(
         options,

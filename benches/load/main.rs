@@ -5,6 +5,7 @@
 //! bench says so and exits with 1.
 
 mod ackgroup;
+mod across;
 mod body;
 mod catchup;
 mod client;
@@ -155,6 +156,7 @@ async fn run(scenario: Scenario, options: &Options) -> Result<bool> {
             Scenario::Idle => idle::idle(options).await,
             Scenario::Catchup => catchup::catchup(options).await,
             Scenario::Open => open::open(options).await,
+            Scenario::Across => across::across(options).await,
             Scenario::W1 => pairs::w1(options).await,
             Scenario::W2 => open::w2(options).await,
             Scenario::W3 => w3::w3(options).await,

@@ -10,8 +10,8 @@ use crate::client::Fleet;
 use crate::meter::{Meter, Span};
 use crate::options::Options;
 use crate::pacer::Pacer;
-use crate::pairs::{Board, connect, drain};
-use crate::report::{Goal, Outcome, SATURATED, compare};
+use crate::pairs::{Board, CPU, connect, drain};
+use crate::report::{Goal, Of, Outcome, SATURATED, compare};
 use crate::target::{Running, Subject};
 
 /// The rates of W2, in messages a second.
@@ -37,34 +37,39 @@ pub(crate) async fn open(options: &Options) -> Result<bool> {
     let goals = [Goal {
         row: "ack p99, ms".to_owned(),
         at_most: 20.0,
-        of_relay: false,
+        of: Of::Itself,
     }];
     compare(
         options,
         &title,
         (3, Subject::BOTH, size),
         &goals,
-        async |running| {
-            let board = Board::new(conns)?;
-            let fleet = connect(&running.place, conns, &board).await?;
-            let step = at_rate(running, (&board, &fleet), f64::from(rate), (warmup, secs)).await?;
-            let mut outcome = Outcome {
-                faults: fleet.faults(),
-                ..Outcome::default()
-            };
-            outcome.faults.lost += step.missing;
-            outcome.figure("messages per second", step.messages / step.span.secs);
-            outcome.figure(
-                "server CPU, µs per message",
-                step.span.server_us / step.messages,
-            );
-            outcome.quantiles("ack", &board.ack.borrow(), &[50.0, 99.0, 99.9]);
-            outcome.quantiles("delivery", &board.delivery.borrow(), &[50.0, 99.0, 99.9]);
-            step.span.report(&mut outcome, running)?;
-            Ok(outcome)
-        },
+        async |running| hold(running, conns, f64::from(rate), (warmup, secs)).await,
     )
     .await
+}
+
+/// One rate on new connections.
+pub(crate) async fn hold(
+    running: &Running,
+    conns: u32,
+    rate: f64,
+    spans: (f64, f64),
+) -> Result<Outcome> {
+    let board = Board::new(conns)?;
+    let fleet = connect(&running.place, conns, &board).await?;
+    let step = at_rate(running, (&board, &fleet), rate, spans).await?;
+    let mut outcome = Outcome {
+        faults: fleet.faults(),
+        ..Outcome::default()
+    };
+    outcome.faults.lost += step.missing;
+    outcome.figure("messages per second", step.messages / step.span.secs);
+    outcome.figure(CPU, step.span.server_us / step.messages);
+    outcome.quantiles("ack", &board.ack.borrow(), &[50.0, 99.0, 99.9]);
+    outcome.quantiles("delivery", &board.delivery.borrow(), &[50.0, 99.0, 99.9]);
+    step.span.report(&mut outcome, running)?;
+    Ok(outcome)
 }
 
 /// W2: the rate rises until the delivery's p99 or p99.9 is too high.
@@ -101,21 +106,14 @@ async fn climb(
     let board = Board::new(conns)?;
     let fleet = connect(&running.place, conns, &board).await?;
     let mut outcome = Outcome::default();
-    let mut highest = 0;
-    let (mut missing, mut last) = (0, None);
-    for rate in ladder {
-        let step = at_rate(running, (&board, &fleet), f64::from(*rate), spans).await?;
-        missing = step.missing;
-        let good = step.good(&board);
-        if *rate == 1000 {
+    let each = |rate: u32| {
+        if rate == 1000 {
             quantiles(&mut outcome, "at 1,000/s", &board);
         }
-        last = Some(step.span);
-        if !good {
-            break;
-        }
-        highest = *rate;
-    }
+    };
+    let (highest, last) = highest_good(running, (&board, &fleet), ladder, spans, each).await?;
+    let mut missing = last.as_ref().map_or(0, |step| step.missing);
+    let mut last = last.map(|step| step.span);
     if highest > 0 && missing == 0 {
         let half = f64::from(highest) / 2.0;
         let step = at_rate(running, (&board, &fleet), half, spans).await?;
@@ -138,6 +136,28 @@ async fn climb(
     outcome.faults = fleet.faults();
     outcome.faults.lost += missing;
     Ok(outcome)
+}
+
+/// The highest rate of a ladder that is good enough, 0 for none, and the last step that was tried.
+pub(crate) async fn highest_good(
+    running: &Running,
+    (board, fleet): (&Rc<Board>, &Fleet),
+    ladder: &[u32],
+    spans: (f64, f64),
+    mut each: impl FnMut(u32),
+) -> Result<(u32, Option<Step>)> {
+    let (mut highest, mut last) = (0, None);
+    for rate in ladder {
+        let step = at_rate(running, (board, fleet), f64::from(*rate), spans).await?;
+        each(*rate);
+        let good = step.good(board);
+        last = Some(step);
+        if !good {
+            break;
+        }
+        highest = *rate;
+    }
+    Ok((highest, last))
 }
 
 fn quantiles(outcome: &mut Outcome, at: &str, board: &Board) {

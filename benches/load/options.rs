@@ -45,6 +45,8 @@ pub(crate) enum Scenario {
     Catchup,
     /// 5,000 messages a second on a fixed schedule
     Open,
+    /// The same messages on one node and across several: needs --shared-store, --bus, --registry
+    Across,
     /// 1:1 throughput: 1,000 connections, window 8
     W1,
     /// 1:1 latency: 1,000 connections, the rate rises until it is too much
@@ -118,6 +120,33 @@ pub(crate) struct Options {
     /// Entries that wait for the user who was away
     #[arg(long, default_value_t = 100_000)]
     pub(crate) entries: u32,
+    /// Nodes of `across`, and of `absent` with a shared store
+    #[arg(long, default_value_t = 2)]
+    pub(crate) nodes: u32,
+    /// The database that nodes share; what is measured leaves its users there
+    #[arg(
+        long,
+        env = "IMKIT_LOAD_STORE",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    shared_store: Option<String>,
+    /// The bus between nodes
+    #[arg(
+        long,
+        env = "IMKIT_LOAD_BUS",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    bus: Option<String>,
+    /// The registry of nodes
+    #[arg(
+        long,
+        env = "IMKIT_LOAD_REGISTRY",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    registry: Option<String>,
     /// Where the database goes [default: a directory beside the bench's binary]
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -152,9 +181,26 @@ impl Options {
         let wanted = |subject: &Subject| match self.only {
             None => true,
             Some(Only::Relay) => *subject == Subject::Relay,
-            Some(Only::Server) => *subject == Subject::Server,
+            Some(Only::Server) => *subject != Subject::Relay,
         };
         sensible.iter().copied().filter(wanted).collect()
+    }
+
+    /// Whether several nodes can be started.
+    pub(crate) fn can_share(&self) -> bool {
+        self.shared_store.is_some() && self.bus.is_some() && self.registry.is_some()
+    }
+
+    pub(crate) fn shared_store(&self) -> Result<&str> {
+        given(self.shared_store.as_deref(), "--shared-store")
+    }
+
+    pub(crate) fn bus(&self) -> Result<&str> {
+        given(self.bus.as_deref(), "--bus")
+    }
+
+    pub(crate) fn registry(&self) -> Result<&str> {
+        given(self.registry.as_deref(), "--registry")
     }
 
     /// Where temporary databases go: on the disk that holds the build, never in memory.
@@ -192,4 +238,8 @@ impl Options {
         )
         .into())
     }
+}
+
+fn given<'a>(value: Option<&'a str>, name: &str) -> Result<&'a str> {
+    Ok(value.ok_or_else(|| format!("several nodes need {name} URL"))?)
 }

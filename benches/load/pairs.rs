@@ -13,7 +13,7 @@ use crate::client::Fleet;
 use crate::machine::{Event, Machine};
 use crate::meter::{Meter, latencies, record};
 use crate::options::Options;
-use crate::report::{Goal, Outcome, compare};
+use crate::report::{Goal, Of, Outcome, compare};
 use crate::target::{Place, Running, Subject};
 
 /// Longest wait for what is still on its way when a run ends.
@@ -49,12 +49,12 @@ pub(crate) async fn pairs(options: &Options) -> Result<bool> {
             1 => Some(Goal {
                 row: CPU.to_owned(),
                 at_most: 3.0,
-                of_relay: true,
+                of: Of::First,
             }),
             32 => Some(Goal {
                 row: CPU.to_owned(),
                 at_most: 35.0,
-                of_relay: false,
+                of: Of::Itself,
             }),
             _ => None,
         };
@@ -76,7 +76,7 @@ pub(crate) async fn w1(options: &Options) -> Result<bool> {
     closed_loop(options, "W1", 5, shape, &[]).await
 }
 
-const CPU: &str = "server CPU, µs per message";
+pub(crate) const CPU: &str = "server CPU, µs per message";
 
 async fn closed_loop(
     options: &Options,
@@ -183,7 +183,7 @@ pub(crate) async fn connect(place: &Place, conns: u32, board: &Rc<Board>) -> Res
             .0
             .machine
             .borrow_mut()
-            .aim_at_user(&Place::user(me ^ 1));
+            .aim_at_user(&place.user(me ^ 1));
         let board = Rc::clone(board);
         fleet.drive(opened, move |machine, event| {
             board.hear(me, machine, &event)

@@ -25,17 +25,17 @@ pub(crate) struct Probe {
 impl Probe {
     /// Connects and waits for `welcome`.
     pub(crate) fn open(place: &Place, user: u32) -> Result<Self> {
-        let mut stream = TcpStream::connect(("127.0.0.1", place.port))?;
+        let mut stream = TcpStream::connect(("127.0.0.1", place.port_of(user)))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(wire::upgrade_request(place.port).as_bytes())?;
+        stream.write_all(wire::upgrade_request(place.port_of(user)).as_bytes())?;
         let (mut head, mut byte) = (Vec::new(), [0]);
         while wire::upgraded(&head)?.is_none() {
             stream.read_exact(&mut byte)?;
             head.push(byte[0]);
         }
         let mut machine = Machine::new(user, place.size);
-        machine.hello(&place.token(user)?, &Place::user(user));
+        machine.hello(&place.token(user)?, &place.user(user));
         let mut probe = Self {
             machine,
             stream,

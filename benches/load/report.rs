@@ -42,8 +42,18 @@ impl Outcome {
 pub(crate) struct Goal {
     pub(crate) row: String,
     pub(crate) at_most: f64,
-    /// Times the relay's median instead of the row's own unit.
-    pub(crate) of_relay: bool,
+    pub(crate) of: Of,
+}
+
+/// What a goal's figure is of the medians.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// The last subject's own.
+    Itself,
+    /// As a multiple of the first subject's.
+    First,
+    /// What it is over the first subject's.
+    OverFirst,
 }
 
 /// Measures each subject several times, alternately, and prints the table. Returns false when a
@@ -163,21 +173,13 @@ fn remarks(subjects: &[Subject], columns: &[Vec<Outcome>]) -> String {
 }
 
 fn judge(goal: &Goal, subjects: &[Subject], columns: &[Vec<Outcome>]) -> String {
-    let row = &goal.row;
-    let server = subjects
-        .iter()
-        .position(|subject| *subject == Subject::Server);
-    let value = match server {
-        Some(_) if goal.of_relay => ratio(columns, row),
-        Some(server) => spread(&columns[server], row).map(|[_, median, _]| median),
-        None => None,
+    let (row, limit) = (&goal.row, goal.at_most);
+    let first = subjects.first().map(Subject::to_string).unwrap_or_default();
+    let (value, unit) = match goal.of {
+        Of::Itself => (own(row, subjects, columns), String::new()),
+        Of::First => (ratio(columns, row), format!(" x the {first}'s")),
+        Of::OverFirst => (over(columns, row), format!(" over the {first}'s")),
     };
-    let unit = if goal.of_relay {
-        " x the raw relay"
-    } else {
-        ""
-    };
-    let limit = goal.at_most;
     match value {
         Some(value) if value <= limit => {
             format!("goal {row} <= {limit}{unit}: reached ({value:.2})")
@@ -185,6 +187,12 @@ fn judge(goal: &Goal, subjects: &[Subject], columns: &[Vec<Outcome>]) -> String 
         Some(value) => format!("goal {row} <= {limit}{unit}: NOT reached ({value:.2})"),
         None => format!("goal {row} <= {limit}{unit}: not measured"),
     }
+}
+
+/// The median of the last subject, if that is not the relay.
+fn own(row: &str, subjects: &[Subject], columns: &[Vec<Outcome>]) -> Option<f64> {
+    let last = subjects.last().filter(|it| **it != Subject::Relay);
+    last.and_then(|_| median(columns.last()?, row))
 }
 
 /// The rows, in the order in which they first appear.
@@ -203,11 +211,24 @@ fn names(columns: &[Vec<Outcome>]) -> Vec<String> {
 }
 
 fn ratio(columns: &[Vec<Outcome>], name: &str) -> Option<f64> {
-    let [relay, server] = columns else {
+    let (first, last) = medians(columns, name)?;
+    (first > 0.0).then(|| last / first)
+}
+
+fn over(columns: &[Vec<Outcome>], name: &str) -> Option<f64> {
+    let (first, last) = medians(columns, name)?;
+    Some(last - first)
+}
+
+fn medians(columns: &[Vec<Outcome>], name: &str) -> Option<(f64, f64)> {
+    let [first, last] = columns else {
         return None;
     };
-    let ([_, relay, _], [_, server, _]) = (spread(relay, name)?, spread(server, name)?);
-    (relay > 0.0).then(|| server / relay)
+    Some((median(first, name)?, median(last, name)?))
+}
+
+fn median(column: &[Outcome], name: &str) -> Option<f64> {
+    spread(column, name).map(|[_, median, _]| median)
 }
 
 /// Smallest, median and largest of a row.

@@ -1,10 +1,11 @@
-//! What is measured: the raw relay or `im-server`, each as a process of its own.
+//! What is measured: the raw relay, `im-server`, or several of them, each a process of its own.
 
 use std::fmt;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
@@ -18,6 +19,10 @@ use crate::{Result, proc};
 
 /// How long a server may take to be ready.
 const START: Duration = Duration::from_secs(30);
+/// How long nodes may take to leave.
+const LEAVE: Duration = Duration::from_secs(6);
+/// The most nodes that are started.
+const NODES_MAX: u32 = 8;
 /// Sends per second and user that the server is told to admit: no limit in practice.
 const RATE: &str = "1000000";
 /// Validity of the tokens, longer than any run, in seconds.
@@ -25,16 +30,31 @@ const TOKEN_LIFE: u64 = 12 * 3600;
 /// Ports that servers get: below the range that outgoing connections take theirs from.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// Which of the two.
+/// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Subject {
     Relay,
+    /// One `im-server` on SQLite.
     Server,
+    /// One `im-server` on the database of `--shared-store`.
+    Node,
+    /// Several on it, with `--bus` and `--registry`: user 0 on the first, user 1 on the second …
+    Nodes,
 }
 
 impl Subject {
     /// For what the relay can do too.
     pub(crate) const BOTH: &[Self] = &[Self::Relay, Self::Server];
+    /// What several nodes cost over one.
+    pub(crate) const ONE_AND_SEVERAL: &[Self] = &[Self::Node, Self::Nodes];
+
+    /// Processes of it.
+    fn nodes(self, options: &Options) -> u32 {
+        match self {
+            Self::Nodes => options.nodes.clamp(2, NODES_MAX),
+            _ => 1,
+        }
+    }
 }
 
 impl fmt::Display for Subject {
@@ -42,6 +62,8 @@ impl fmt::Display for Subject {
         f.write_str(match self {
             Self::Relay => "raw relay",
             Self::Server => "im-server",
+            Self::Node => "one node",
+            Self::Nodes => "several nodes",
         })
     }
 }
@@ -49,22 +71,48 @@ impl fmt::Display for Subject {
 /// How to reach the one that runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
-    pub(crate) port: u16,
+    ports: Vec<u16>,
     /// Length of the texts to send, in bytes.
     pub(crate) size: usize,
     secret: String,
+    /// What the users' names begin with: of this run alone where the database outlives it.
+    prefix: String,
 }
 
 impl Place {
+    fn new(options: &Options, subject: Subject, size: usize) -> Result<Self> {
+        static RUNS: AtomicU32 = AtomicU32::new(0);
+        let run = RUNS.fetch_add(1, Ordering::Relaxed);
+        let prefix = match subject {
+            Subject::Relay | Subject::Server => "u".to_owned(),
+            Subject::Node | Subject::Nodes => format!("l{}-{run}-", std::process::id()),
+        };
+        let mut ports = Vec::new();
+        for _ in 0..subject.nodes(options) {
+            ports.push(free_port(ports.last().copied())?);
+        }
+        Ok(Self {
+            ports,
+            size,
+            secret: "the load bench's secret, 32 bytes or more".to_owned(),
+            prefix,
+        })
+    }
+
+    /// Where the user with this index connects to.
+    pub(crate) fn port_of(&self, index: u32) -> u16 {
+        self.ports[index as usize % self.ports.len()]
+    }
+
     /// The id of the user with this index, and of its only device.
-    pub(crate) fn user(index: u32) -> String {
-        format!("u{index}")
+    pub(crate) fn user(&self, index: u32) -> String {
+        format!("{}{index}", self.prefix)
     }
 
     /// A token of that user.
     pub(crate) fn token(&self, index: u32) -> Result<String> {
         let claims = serde_json::json!({
-            "sub": Self::user(index),
+            "sub": self.user(index),
             "exp": get_current_timestamp() + TOKEN_LIFE,
         });
         let key = EncodingKey::from_secret(self.secret.as_bytes());
@@ -72,61 +120,71 @@ impl Place {
     }
 }
 
-/// A started server; dropping it kills the process and removes its files.
+/// What was started; dropping it ends the processes and removes their files.
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) place: Place,
-    child: Child,
+    children: Vec<Child>,
     log: PathBuf,
-    // Dropped after the child was killed.
-    _dir: TempDir,
+    is_gentle: bool,
+    // Removed after the children have ended.
+    dir: TempDir,
 }
 
 impl Running {
-    /// Starts one and waits until it is ready.
+    /// Starts all processes and waits until they are ready.
     pub(crate) async fn start(options: &Options, subject: Subject, size: usize) -> Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix("imkit-load-")
             .tempdir_in(options.dir()?)?;
         let log = dir.path().join("log");
-        let secret = "the load bench's secret, 32 bytes or more".to_owned();
-        let place = Place {
-            port: free_port()?,
-            size,
-            secret,
-        };
-        let mut command = command(options, subject, &place, dir.path())?;
+        let place = Place::new(options, subject, size)?;
         let output = File::create(&log)?;
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .spawn()
-            .map_err(|error| format!("can't start {command:?}: {error}"))?;
         let mut running = Self {
-            place,
-            child,
+            place: place.clone(),
+            children: Vec::new(),
             log,
-            _dir: dir,
+            is_gentle: subject == Subject::Nodes,
+            dir,
         };
-        running.until_ready().await?;
+        for node in 0..place.ports.len() {
+            let dir = running.dir.path();
+            let mut command = command(options, subject, (&place, node), dir)?;
+            let child = command
+                .stdin(Stdio::null())
+                .stdout(output.try_clone()?)
+                .stderr(output.try_clone()?)
+                .spawn()
+                .map_err(|error| format!("can't start {}: {error}", program(&command)))?;
+            running.children.push(child);
+            running.until_ready(node).await?;
+        }
         Ok(running)
     }
 
+    /// The process, the first of several.
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.children[0].id()
     }
 
-    /// CPU seconds of the process tree so far.
+    /// CPU seconds of the process trees so far.
     pub(crate) fn cpu(&self) -> Result<f64> {
-        proc::cpu(self.pid())
+        let pids = self.children.iter().map(Child::id);
+        pids.map(proc::cpu).sum()
     }
 
+    /// Memory of all processes.
     pub(crate) fn memory(&self) -> Result<proc::Memory> {
-        proc::memory(self.pid())
+        let mut sum = proc::Memory::default();
+        for child in &self.children {
+            let memory = proc::memory(child.id())?;
+            sum.rss += memory.rss;
+            sum.pss += memory.pss;
+        }
+        Ok(sum)
     }
 
-    /// The end of what the server logged, for an error's message.
+    /// The end of what was logged, for an error's message.
     pub(crate) fn log_tail(&self) -> String {
         const SHOWN: usize = 2000;
         let log = fs::read_to_string(&self.log).unwrap_or_default();
@@ -134,26 +192,48 @@ impl Running {
         log.get(start..).unwrap_or(&log).trim().to_owned()
     }
 
-    async fn until_ready(&mut self) -> Result<()> {
+    async fn until_ready(&mut self, node: usize) -> Result<()> {
         let deadline = Instant::now() + START;
         while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.children[node].try_wait()? {
                 return Err(format!("ended with {status}:\n{}", self.log_tail()).into());
             }
-            if matches!(timeout(START, ready(self.place.port)).await, Ok(Ok(true))) {
+            let port = self.place.ports[node];
+            if matches!(timeout(START, ready(port)).await, Ok(Ok(true))) {
                 return Ok(());
             }
             sleep(Duration::from_millis(20)).await;
         }
         Err(format!("not ready after {START:?}:\n{}", self.log_tail()).into())
     }
+
+    /// Lets nodes leave by themselves: what they have at a broker they take away then.
+    fn leave(&mut self) {
+        let pids = self.children.iter().map(|child| child.id().to_string());
+        let asked = Command::new("kill").arg("-TERM").args(pids).status();
+        let deadline = Instant::now() + LEAVE;
+        while asked.is_ok()
+            && Instant::now() < deadline
+            && self
+                .children
+                .iter_mut()
+                .any(|child| matches!(child.try_wait(), Ok(None)))
+        {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Fails only when the process is gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if self.is_gentle {
+            self.leave();
+        }
+        for child in &mut self.children {
+            // Fails only when the process is gone already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
@@ -166,27 +246,49 @@ async fn ready(port: u16) -> Result<bool> {
     Ok(&head == b"HTTP/1.1 200")
 }
 
-fn command(options: &Options, subject: Subject, place: &Place, dir: &Path) -> Result<Command> {
+fn command(
+    options: &Options,
+    subject: Subject,
+    (place, node): (&Place, usize),
+    dir: &Path,
+) -> Result<Command> {
     let mut command = wrapped(options)?;
-    let listen = format!("127.0.0.1:{}", place.port);
+    let listen = format!("127.0.0.1:{}", place.ports[node]);
+    if subject == Subject::Relay {
+        command.arg(std::env::current_exe()?);
+        command.args(["relay", "--listen", &listen]);
+    } else {
+        command.arg(options.server()?);
+        command.args(["--listen", &listen, "--sends-per-s", RATE]);
+        command.args(&options.server_arg);
+        command.env("IMKIT_JWT_SECRET", &place.secret);
+    }
     match subject {
-        Subject::Relay => {
-            command
-                .arg(std::env::current_exe()?)
-                .args(["relay", "--listen", &listen]);
-        }
+        Subject::Relay => {}
         Subject::Server => {
             let store = format!("sqlite://{}", dir.join("load.db").display());
-            command.arg(options.server()?);
-            command.args(["--listen", &listen, "--store", &store]);
-            command.args(["--jwt-secret", &place.secret, "--sends-per-s", RATE]);
-            command.args(&options.server_arg);
+            command.env("IMKIT_STORE", store);
+        }
+        Subject::Node => {
+            command.env("IMKIT_STORE", options.shared_store()?);
+        }
+        Subject::Nodes => {
+            let name = format!("{}{node}", place.prefix);
+            command.args(["--node", &name, "--bus-prefix", &place.prefix]);
+            command.env("IMKIT_STORE", options.shared_store()?);
+            command.env("IMKIT_BUS", options.bus()?);
+            command.env("IMKIT_REGISTRY", options.registry()?);
         }
     }
     if let Some(threads) = options.threads {
         command.env("TOKIO_WORKER_THREADS", threads.to_string());
     }
     Ok(command)
+}
+
+/// What a command runs, without what it is told: that may be secret.
+fn program(command: &Command) -> String {
+    command.get_program().to_string_lossy().into_owned()
 }
 
 /// The program that starts another: so that it dies with the bench, and on its core.
@@ -207,10 +309,12 @@ fn wrapped(options: &Options) -> Result<Command> {
     Ok(command)
 }
 
-fn free_port() -> Result<u16> {
+/// One behind the last that was given.
+fn free_port(last: Option<u16>) -> Result<u16> {
     /// Ports that are tried before giving up.
     const TRIES: u32 = 100;
-    let mut port = PORTS.start + (std::process::id() % u32::from(PORTS.end - PORTS.start)) as u16;
+    let own = PORTS.start + (std::process::id() % u32::from(PORTS.end - PORTS.start)) as u16;
+    let mut port = last.map_or(own, |last| last + 1);
     for _ in 0..TRIES {
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return Ok(port);

@@ -1,7 +1,8 @@
 //! What it costs that the two who write to each other are on different nodes.
 //!
-//! The same messages on one node without a bus and on several with one, over the same database, at
-//! half of the rate that several can hold.
+//! The same messages at half of the rate that several nodes can hold, over one database: on one
+//! node without a bus against several with one, which also commit beside each other then; and, with
+//! the same several nodes, from pairs on one node against pairs of which each is on two.
 
 use crate::Result;
 use crate::open::{highest_good, hold};
@@ -46,11 +47,15 @@ pub(crate) async fn across(options: &Options) -> Result<bool> {
         goal(CPU, CPU_MAX, Of::First),
         goal("delivery p99, ms", later, Of::OverFirst),
     ];
-    let what = (3, Subject::ONE_AND_SEVERAL, options.size);
-    compare(options, &title, what, &goals, async |running| {
-        hold(running, conns, rate, spans).await
-    })
-    .await
+    let mut good = true;
+    for subjects in [Subject::ONE_AND_SEVERAL, Subject::BESIDE_AND_ACROSS] {
+        let what = (3, subjects, options.size);
+        good &= compare(options, &title, what, &goals, async |running| {
+            hold(running, conns, rate, spans).await
+        })
+        .await?;
+    }
+    Ok(good)
 }
 
 /// Half of the highest rate that several nodes hold.

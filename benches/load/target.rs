@@ -40,6 +40,8 @@ pub(crate) enum Subject {
     Node,
     /// Several on it, with `--bus` and `--registry`: user 0 on the first, user 1 on the second …
     Nodes,
+    /// The same, and the pair of users 0 and 1 on the first, that of 2 and 3 on the second …
+    Beside,
 }
 
 impl Subject {
@@ -47,12 +49,14 @@ impl Subject {
     pub(crate) const BOTH: &[Self] = &[Self::Relay, Self::Server];
     /// What several nodes cost over one.
     pub(crate) const ONE_AND_SEVERAL: &[Self] = &[Self::Node, Self::Nodes];
+    /// What crossing costs, where there are several.
+    pub(crate) const BESIDE_AND_ACROSS: &[Self] = &[Self::Beside, Self::Nodes];
 
     /// Processes of it.
     fn nodes(self, options: &Options) -> u32 {
         match self {
-            Self::Nodes => options.nodes.clamp(2, NODES_MAX),
-            _ => 1,
+            Self::Nodes | Self::Beside => options.nodes.clamp(2, NODES_MAX),
+            Self::Relay | Self::Server | Self::Node => 1,
         }
     }
 }
@@ -63,7 +67,8 @@ impl fmt::Display for Subject {
             Self::Relay => "raw relay",
             Self::Server => "im-server",
             Self::Node => "one node",
-            Self::Nodes => "several nodes",
+            Self::Nodes => "across nodes",
+            Self::Beside => "beside each other",
         })
     }
 }
@@ -77,6 +82,8 @@ pub(crate) struct Place {
     secret: String,
     /// What the users' names begin with: of this run alone where the database outlives it.
     prefix: String,
+    /// Users one after the other that connect to one node before the next has its turn.
+    turn: usize,
 }
 
 impl Place {
@@ -85,7 +92,9 @@ impl Place {
         let run = RUNS.fetch_add(1, Ordering::Relaxed);
         let prefix = match subject {
             Subject::Relay | Subject::Server => "u".to_owned(),
-            Subject::Node | Subject::Nodes => format!("l{}-{run}-", std::process::id()),
+            Subject::Node | Subject::Nodes | Subject::Beside => {
+                format!("l{}-{run}-", std::process::id())
+            }
         };
         let mut ports = Vec::new();
         for _ in 0..subject.nodes(options) {
@@ -96,12 +105,13 @@ impl Place {
             size,
             secret: "the load bench's secret, 32 bytes or more".to_owned(),
             prefix,
+            turn: if subject == Subject::Beside { 2 } else { 1 },
         })
     }
 
     /// Where the user with this index connects to.
     pub(crate) fn port_of(&self, index: u32) -> u16 {
-        self.ports[index as usize % self.ports.len()]
+        self.ports[index as usize / self.turn % self.ports.len()]
     }
 
     /// The id of the user with this index, and of its only device.
@@ -144,7 +154,7 @@ impl Running {
             place: place.clone(),
             children: Vec::new(),
             log,
-            is_gentle: subject == Subject::Nodes,
+            is_gentle: place.ports.len() > 1,
             dir,
         };
         for node in 0..place.ports.len() {
@@ -272,7 +282,7 @@ fn command(
         Subject::Node => {
             command.env("IMKIT_STORE", options.shared_store()?);
         }
-        Subject::Nodes => {
+        Subject::Nodes | Subject::Beside => {
             let name = format!("{}{node}", place.prefix);
             command.args(["--node", &name, "--bus-prefix", &place.prefix]);
             command.env("IMKIT_STORE", options.shared_store()?);

@@ -101,8 +101,10 @@ impl Inner {
             }
         }
         drop(state);
-        if to_others || is_read {
-            self.publish(&BusMessage::receipt(&receipt));
+        if (to_others || is_read)
+            && let Some(receipt) = BusMessage::receipt(&receipt)
+        {
+            self.publish(&receipt);
         }
     }
 

@@ -26,7 +26,7 @@ use crate::link::Link;
 use crate::local::{LocalBus, LocalRegistry};
 use crate::presence::Watchers;
 use crate::rooms::Rooms;
-use crate::router::BusMessage;
+use crate::router::{BusMessage, Hints};
 use crate::service::HookLocks;
 use crate::settings::{Settings, SettingsError};
 
@@ -79,6 +79,7 @@ pub(crate) struct Inner {
     pub(crate) rooms: Rooms,
     pub(crate) appender: Appender,
     pub(crate) watchers: Watchers,
+    pub(crate) hints: Arc<Hints>,
     pub(crate) hook_locks: HookLocks,
     /// Cursor moves that wait for the next flush.
     pub(crate) cursors: Mutex<BTreeMap<(ConversationId, UserId), CursorMove>>,
@@ -261,6 +262,7 @@ impl NodeBuilder {
             rooms: Rooms::default(),
             appender,
             watchers: Watchers::default(),
+            hints: Arc::default(),
             hook_locks: HookLocks::default(),
             cursors: Mutex::default(),
             own_heads: Mutex::default(),
@@ -389,10 +391,10 @@ impl Node {
     pub fn revoke(&self, user: &UserId, device: Option<&DeviceId>) {
         let inner = &self.inner;
         inner.hub.revoke(user, device, inner.settings.reconnect_ms);
-        inner.publish(&Some(BusMessage::Revoked {
+        inner.publish(&BusMessage::Revoked {
             user: user.clone(),
             device: device.cloned(),
-        }));
+        });
     }
 
     /// The store was written to beside this node (a transaction of the host program's): those who
@@ -439,6 +441,7 @@ impl Node {
         if tokio::time::timeout(STOP_GRACE, finish).await.is_err() {
             tracing::warn!("the store did not finish in time; its senders will try again");
         }
+        inner.hints.flush().await;
         inner.give_up_lease().await;
         inner.tasks.lock().abort_all();
     }

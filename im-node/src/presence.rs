@@ -74,11 +74,11 @@ impl Inner {
     pub(crate) fn show_presence(self: &Arc<Self>, user: &UserId, online: bool) {
         let at = self.clock.timestamp();
         self.watchers.tell(user, online, at);
-        self.publish(&Some(BusMessage::Presence {
+        self.publish(&BusMessage::Presence {
             user: user.clone(),
             online,
             at,
-        }));
+        });
     }
 
     /// A device says that its user is typing.
@@ -104,7 +104,7 @@ impl Inner {
         }
         self.show_typing(conv, &local.id);
         let (conv, user) = (conv.clone(), local.id.clone());
-        self.publish(&Some(BusMessage::Typing { conv, user }));
+        self.publish(&BusMessage::Typing { conv, user });
     }
 
     /// Passes a `typing` on to the others who are here.

@@ -245,13 +245,13 @@ impl Inner {
         let Some(old) = old.filter(|old| old.node != self.settings.node) else {
             return;
         };
-        self.publish(&Some(BusMessage::Replaced {
+        self.publish(&BusMessage::Replaced {
             node: old.node.as_str().to_owned(),
             epoch: old.epoch,
             user: user.clone(),
             device: device.clone(),
             conn: old.conn,
-        }));
+        });
     }
 
     /// Writes the connections that the registry does not know under the lease of now. A device that

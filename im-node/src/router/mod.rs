@@ -1,5 +1,6 @@
 //! Between nodes: hints over the bus, and the [sweep](sweep) that heals what they lose.
 
+mod hints;
 mod sweep;
 mod wire;
 
@@ -7,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use im_core::frame::ServerFrame;
-use im_core::model::{ConversationId, NodeId, Stamps};
-use im_core::port::{Incoming, PortError, PortErrorKind, Subscription, To};
+use im_core::model::{ConversationId, Stamps};
+use im_core::port::{Incoming, PortError, PortErrorKind, Subscription};
 
+pub(crate) use self::hints::Hints;
 use self::sweep::sweep;
 pub(crate) use self::wire::BusMessage;
 use self::wire::{BusEntry, Created};
@@ -24,33 +25,21 @@ const OWN_HEADS_MAX: usize = 20_000;
 const RESUBSCRIBE: Duration = Duration::from_secs(1);
 
 impl Inner {
-    /// Tells every other node; a hint, so a failure is only logged.
-    pub(crate) fn publish(self: &Arc<Self>, message: &Option<BusMessage>) {
-        let Some(message) = message else { return };
-        if self.bus.capability().alone {
-            return;
+    /// Tells every other node, soon: a hint.
+    pub(crate) fn publish(&self, message: &BusMessage) {
+        let capability = self.bus.capability();
+        if !capability.alone {
+            let node = &self.settings.node;
+            self.hints.push(node, message, capability.payload_bytes_max);
         }
-        // With its sender: many a bus gives a node its own words back.
-        let payload = match rmp_serde::to_vec(&(&self.settings.node, message)) {
-            Ok(payload) if payload.len() <= self.bus.capability().payload_bytes_max => payload,
-            // Too large to hint at: the sweep tells.
-            Ok(_) => return,
-            Err(error) => return tracing::error!(%error, "a bus message could not be written"),
-        };
-        let inner = Arc::clone(self);
-        self.spawn(async move {
-            if let Err(error) = inner.bus.publish(To::All, Bytes::from(payload)).await {
-                tracing::debug!(%error, "the bus did not take a message; the sweep will heal it");
-            }
-        });
     }
 
-    pub(crate) fn publish_news(self: &Arc<Self>, conv: &ConversationId, news: &News) {
+    pub(crate) fn publish_news(&self, conv: &ConversationId, news: &News) {
         self.remember_head(conv, news);
         if self.bus.capability().alone {
             return;
         }
-        self.publish(&Some(BusMessage::News {
+        self.publish(&BusMessage::News {
             conv: conv.clone(),
             created: news.created.as_ref().map(Created::of),
             entries: news
@@ -58,7 +47,7 @@ impl Inner {
                 .iter()
                 .map(|entry| BusEntry::of(entry))
                 .collect(),
-        }));
+        });
     }
 
     /// So that the sweep need not look for members of what this node itself just handled.
@@ -93,18 +82,23 @@ impl Inner {
             Arc::clone(&poke),
         ));
         self.spawn(sweep(Arc::downgrade(self), stamps, poke));
+        let (hints, bus) = (Arc::clone(&self.hints), Arc::clone(&self.bus));
+        self.spawn(hints::send(Arc::downgrade(self), hints, bus));
         self.spawn(renew(Arc::downgrade(self), ttl / 3));
         Ok(())
     }
 
     fn on_bus(self: &Arc<Self>, payload: &[u8]) {
-        match rmp_serde::from_slice::<(NodeId, BusMessage)>(payload) {
-            Ok((from, _)) if from == self.settings.node => {}
-            Ok((_, message)) => self.on_message(message),
-            // A newer node's, or poison; either way the store is the truth.
-            Err(error) => {
-                metrics::counter!("im_bus_undecodable_total").increment(1);
-                tracing::warn!(%error, "a bus message could not be read");
+        let Some((from, messages)) = hints::read(payload) else {
+            return undecodable();
+        };
+        if from == self.settings.node.as_str() {
+            return;
+        }
+        for message in messages {
+            match message {
+                Some(message) => self.on_message(message),
+                None => undecodable(),
             }
         }
     }
@@ -125,6 +119,7 @@ impl Inner {
                 };
                 self.deliver(&conv, news);
             }
+            BusMessage::Missed => self.poke.notify_one(),
             BusMessage::Receipt {
                 conv,
                 user,
@@ -171,6 +166,12 @@ impl Inner {
             }
         }
     }
+}
+
+/// A newer node's words, or poison; either way the store is the truth.
+fn undecodable() {
+    metrics::counter!("im_bus_undecodable_total").increment(1);
+    tracing::warn!("a bus message could not be read");
 }
 
 async fn listen(

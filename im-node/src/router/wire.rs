@@ -19,6 +19,8 @@ pub(crate) enum BusMessage {
         created: Option<Created>,
         entries: Vec<BusEntry>,
     },
+    /// Something was not told: the store is to be asked.
+    Missed,
     /// A cursor moved.
     Receipt {
         conv: ConversationId,

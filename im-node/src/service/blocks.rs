@@ -41,6 +41,6 @@ async fn set(call: Call<'_>, mut params: Params, on: bool) -> Result<Value, Fail
     if let Some(room) = call.inner.rooms.get(&conv) {
         room.state.lock().set_blocked(None, call.inner.clock.now());
     }
-    call.inner.publish(&Some(BusMessage::Blocks { conv }));
+    call.inner.publish(&BusMessage::Blocks { conv });
     Ok(value)
 }

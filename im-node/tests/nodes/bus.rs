@@ -1,8 +1,15 @@
-//! A bus that carries what nobody can read, and one that gives a node its own words back.
+//! A bus that carries what nobody can read, one that gives a node its own words back, and one that
+//! is slow, or never says whether it took something.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
 use bytes::Bytes;
 use im_core::model::NodeId;
-use im_core::port::{Incoming, To};
+use im_core::port::{Bus, Capability, Incoming, PortError, Subscription, To};
+use im_node::local::LocalBus;
 
 use super::kit::{Client, Cluster, int, text};
 
@@ -77,4 +84,77 @@ async fn a_node_that_hears_itself_tells_nobody_twice() {
     ben.say(&format!(r#"{{"t":"read","conv":"{conv}","seq":2}}"#));
     assert_eq!(int(&far.get("receipt").await, "read"), 2);
     far.is_quiet("receipt").await;
+}
+
+/// A bus that takes its time for each payload, and for one of them for ever, without carrying it.
+#[derive(Debug)]
+struct SlowBus {
+    local: LocalBus,
+    taken: AtomicUsize,
+    /// The number of the one that it says nothing of.
+    stuck_at: AtomicUsize,
+}
+
+#[async_trait]
+impl Bus for SlowBus {
+    fn capability(&self) -> Capability {
+        self.local.capability()
+    }
+
+    async fn publish(&self, to: To, payload: Bytes) -> Result<(), PortError> {
+        let number = self.taken.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if number == self.stuck_at.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        self.local.publish(to, payload).await
+    }
+
+    async fn subscribe(&self, node: &NodeId) -> Result<Box<dyn Subscription>, PortError> {
+        self.local.subscribe(node).await
+    }
+}
+
+/// Ana and Ben on nodes of their own with a slow bus between them, which has nothing to do.
+async fn slow() -> (Arc<SlowBus>, Client, Client, [im_node::Node; 2]) {
+    let bus = Arc::new(SlowBus {
+        local: LocalBus::new(),
+        taken: AtomicUsize::new(0),
+        stuck_at: AtomicUsize::new(usize::MAX),
+    });
+    let mut cluster = Cluster::new();
+    cluster.bus = Arc::clone(&bus) as _;
+    let nodes = [cluster.node("a").await, cluster.node("b").await];
+    let mut ana = Client::connect(&nodes[0], "ana", "d").await;
+    let mut ben = Client::connect(&nodes[1], "ben", "d").await;
+    ana.send("first", "ben", "1").await;
+    assert_eq!(int(&ben.get("entry").await, "seq"), 1);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    (bus, ana, ben, nodes)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_gathers_while_the_bus_is_slow_crosses_together_and_in_order() {
+    let (bus, mut ana, mut ben, _nodes) = slow().await;
+    let before = bus.taken.load(Ordering::Relaxed);
+    for number in 2..=40 {
+        ana.send(&format!("c{number}"), "ben", "x").await;
+    }
+    for number in 2..=40 {
+        assert_eq!(int(&ben.get("entry").await, "seq"), number);
+    }
+    // Ben's node tells of his cursor now and then, too.
+    let taken = bus.taken.load(Ordering::Relaxed) - before;
+    assert!(taken < 12, "{taken} payloads");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_bus_never_took_is_told_and_read_from_the_store() {
+    let (bus, mut ana, mut ben, _nodes) = slow().await;
+    let next = bus.taken.load(Ordering::Relaxed);
+    bus.stuck_at.store(next, Ordering::Relaxed);
+    ana.send("c2", "ben", "2").await;
+    assert_eq!(int(&ben.get("entry").await, "seq"), 2);
+    ana.send("c3", "ben", "3").await;
+    assert_eq!(int(&ben.get("entry").await, "seq"), 3);
 }

@@ -30,6 +30,7 @@
 //! kept with the conversation that it wrote to, in the same transaction, and looked for in every
 //! database. Of one key used for *different* conversations at the same moment, several may be done.
 
+mod counts;
 mod error;
 mod map;
 mod merge;
@@ -114,6 +115,7 @@ impl Sharded {
         let asked = asked.map(|(shard, held)| shard.holdings(Some(held.version)));
         let mut failed = None;
         for (at, answer) in join_all(asked).await.into_iter().enumerate() {
+            counts::note(at, &answer);
             match answer {
                 Ok(Some(held)) => self.learn(at, held),
                 Ok(None) => {}
@@ -128,6 +130,7 @@ impl Sharded {
         let mut map = self.map.write();
         let known = map.shards().get(at).map_or(0, |known| known.version);
         if held.version > known {
+            counts::note_slots(at, &held);
             *map = Arc::new(map.with(at, held));
         }
     }

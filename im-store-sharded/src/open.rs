@@ -36,6 +36,9 @@ impl Sharded {
         if let Some(slot) = map.orphan() {
             return Err(ShardsError::Orphan(slot));
         }
+        for (at, held) in map.shards().iter().enumerate() {
+            crate::counts::note_slots(at, held);
+        }
         Ok(Self {
             shards,
             map: RwLock::new(Arc::new(map)),

@@ -10,10 +10,10 @@ use im_core::port::{
     Rejected, Store, View, Write,
 };
 
-use crate::Sharded;
 use crate::map::Map;
 use crate::merge::{Part, merge, share};
 use crate::route::{Patience, Route, moving};
+use crate::{Sharded, counts};
 
 type Answer = Result<Committed, Rejected>;
 
@@ -88,8 +88,12 @@ impl Store for Sharded {
             let from: Vec<_> = (0..self.shards.len()).map(|at| one(since, at)).collect();
             let asked = self.shards.iter().zip(&from);
             let asked = asked.map(|(shard, from)| shard.memberships(user, from, share, detail));
-            let pages: Result<Vec<_>, _> = join_all(asked).await.into_iter().collect();
-            let pages = pages?;
+            let pages = join_all(asked).await.into_iter().enumerate();
+            let pages = pages.map(|(at, page)| {
+                counts::note(at, &page);
+                page
+            });
+            let pages = pages.collect::<Result<Vec<_>, _>>()?;
             if map.orphan().is_none() && self.refresh().await?.is_same_as(&map) {
                 return Ok(joined(&map, since, pages, limit));
             }
@@ -109,6 +113,7 @@ impl Store for Sharded {
         let mut pages = Vec::with_capacity(self.shards.len());
         let mut failed = None;
         for answer in join_all(asked).await {
+            counts::note(pages.len(), &answer);
             match answer {
                 Ok(page) => pages.push(Some(page)),
                 Err(error) => {
@@ -173,7 +178,9 @@ impl Sharded {
         let parts = self.parts(batch, answers);
         let asked = parts.into_iter().map(|(at, places)| async move {
             let commits = places.iter().map(|place| &batch[*place]);
-            (self.give(at, commits).await, places)
+            let given = self.give(at, commits).await;
+            counts::note_answers(at, &given);
+            (given, places)
         });
         for (given, places) in join_all(asked).await {
             for (answer, place) in given.into_iter().zip(places) {

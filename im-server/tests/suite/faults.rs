@@ -3,6 +3,7 @@
 //! which script that is done.
 
 mod hot;
+mod shards;
 
 use std::collections::BTreeMap;
 use std::ops::Range;

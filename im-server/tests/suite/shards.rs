@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use im_client::{Client, Event, Events};
+use im_client::{Client, ClientBuilder, Event, Events};
 use im_core::model::{Body, ConversationId, DeviceId, Slot, Target, Value};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
@@ -52,14 +52,17 @@ async fn sql(server: &str, text: String) {
     conn.execute(text).await.unwrap();
 }
 
-async fn client(server: &Server, user: &str) -> (Client, Events) {
+pub(crate) fn builder(server: &Server, user: &str) -> ClientBuilder {
     let builder = Client::builder(format!("ws://{}", server.address));
     let builder = builder.token(token(user));
-    let builder = builder.device(DeviceId::new("phone").unwrap());
-    builder.connect().await.unwrap()
+    builder.device(DeviceId::new("phone").unwrap())
 }
 
-async fn group(al: &Client) -> ConversationId {
+pub(crate) async fn client(server: &Server, user: &str) -> (Client, Events) {
+    builder(server, user).connect().await.unwrap()
+}
+
+pub(crate) async fn group(al: &Client) -> ConversationId {
     let params = Value::object([
         ("title", Value::from("Two")),
         ("members", Value::from(vec![Value::from("bo")])),
@@ -161,6 +164,13 @@ async fn slots_move_while_people_talk(test: &str, tier: &[(&str, &str)]) {
     }
     assert_eq!(heard, sent, "each once, in order");
     assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+    let metrics = server.get("/metrics").body;
+    for shard in ["0", "1"] {
+        let slots = format!(r#"im_shard_slots{{shard="{shard}"}} "#);
+        assert!(metrics.contains(&slots), "{metrics}");
+        let commits = format!(r#"im_shard_commits_total{{shard="{shard}"}} 0"#);
+        assert!(!metrics.contains(&commits), "{metrics}");
+    }
     let status = run(&["shards", "status"], &[("IMKIT_SHARDS", &urls)]);
     let lines: Vec<_> = status.out.lines().collect();
     assert_eq!(lines.len(), 2, "{status:?}");

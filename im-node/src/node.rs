@@ -1,6 +1,6 @@
 //! The node: what the shell is made of, how it starts and how it stops.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use im_core::frame::{CloseCode, Codec};
 use im_core::model::{ConnectionId, ConversationId, DeviceId, NodeId, UserId};
 use im_core::port::{
     Authenticator, Bus, Clock, CursorMove, Directory, Hooks, Identity, PortError, PortErrorKind,
-    Registry, Store,
+    Registry, Route, Store,
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -89,6 +89,8 @@ pub(crate) struct Inner {
     pub(crate) lease: AtomicU64,
     /// The registry may not know of every connection.
     pub(crate) unregistered: AtomicBool,
+    /// Routes of connections that ended, which the registry did not remove.
+    pub(crate) unremoved: Mutex<VecDeque<Route>>,
     /// Whether the last commit succeeded.
     pub(crate) store_ok: AtomicBool,
     pub(crate) draining: AtomicBool,
@@ -268,6 +270,7 @@ impl NodeBuilder {
             own_heads: Mutex::default(),
             lease: AtomicU64::new(lease.epoch),
             unregistered: AtomicBool::new(false),
+            unremoved: Mutex::default(),
             store_ok: AtomicBool::new(true),
             draining: AtomicBool::new(false),
             lanes_stop: watch::Sender::new(false),

@@ -24,6 +24,8 @@ use crate::router::BusMessage;
 const JOIN_PAGE: usize = 500;
 /// How long the registry may take to write a connection; a user's others wait for it.
 const REGISTRY_DEADLINE: Duration = Duration::from_secs(5);
+/// Routes to be removed that are remembered; the oldest beyond them stay until the lease ends.
+const UNREMOVED_MAX: usize = 10_000;
 /// Reads of a user's list until it holds still; then the sweep does the rest.
 const JOIN_READS_MAX: u32 = 1_000;
 
@@ -320,8 +322,34 @@ impl Inner {
             }
         }
         if let Err(error) = self.registry.remove(&route).await {
-            tracing::debug!(%error, "a route stays until the lease ends");
+            tracing::debug!(%error, "a route could not be removed; trying again");
+            self.remove_later(route);
         }
+    }
+
+    /// While the lease holds nobody else removes it, and other nodes take the device for connected.
+    fn remove_later(&self, route: Route) {
+        let mut unremoved = self.unremoved.lock();
+        if unremoved.len() >= UNREMOVED_MAX {
+            unremoved.pop_front();
+        }
+        unremoved.push_back(route);
+    }
+
+    /// Removes what could not be removed before, until that fails again.
+    pub(crate) fn remove_routes(self: &Arc<Self>) {
+        if self.unremoved.lock().is_empty() {
+            return;
+        }
+        let inner = Arc::clone(self);
+        self.spawn(async move {
+            let next = || inner.unremoved.lock().pop_front();
+            while let Some(route) = next() {
+                if inner.registry.remove(&route).await.is_err() {
+                    return inner.remove_later(route);
+                }
+            }
+        });
     }
 
     fn leave_all(&self, local: &Arc<LocalUser>) {

@@ -207,6 +207,7 @@ async fn renew(inner: std::sync::Weak<Inner>, every: Duration) {
                 if inner.unregistered.swap(false, Ordering::AcqRel) {
                     inner.restore_routes();
                 }
+                inner.remove_routes();
             }
             Err(error) if error.kind() == PortErrorKind::Fenced => inner.enter_again().await,
             Err(error) => tracing::warn!(%error, "the lease could not be renewed"),

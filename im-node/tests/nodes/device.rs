@@ -141,6 +141,19 @@ async fn a_connection_that_the_registry_did_not_take_is_written_when_it_can_be_r
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_route_that_the_registry_did_not_remove_is_removed_when_it_can_be_reached() {
+    let (cluster, reach) = cluster();
+    let a = cluster.node("a").await;
+    let ana = Client::connect(&a, "ana", "phone").await;
+    // Shorter than the lease.
+    reach.lost.store(true, Ordering::Release);
+    drop(ana);
+    tokio::time::sleep(TTL / 10).await;
+    reach.lost.store(false, Ordering::Release);
+    reach.shows("ana", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hello_that_comes_late_does_not_displace_a_later_connection() {
     let (cluster, reach) = cluster();
     let a = cluster.node("a").await;

@@ -120,12 +120,14 @@ impl<'a> Mover<'a> {
     }
 
     async fn begin(
-        &self,
+        &mut self,
         map: &Map,
         owner: Owner,
         there: Option<Holding>,
     ) -> Result<Step, MoveError> {
         self.nobody_else(map)?;
+        // What it copied in an earlier try was of another stay of the slot, and may be gone.
+        self.copied = (false, false);
         let phase = Phase::Arriving {
             mover: self.id,
             until: self.sharded.now().plus_ms(LEASE_MS),

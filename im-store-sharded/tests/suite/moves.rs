@@ -132,6 +132,32 @@ async fn a_mover_that_dies_after_any_step_is_followed_by_another() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_mover_that_others_overtook_there_and_back_begins_anew() {
+    for stopped_after in 0..STEPS.len() {
+        let (service, slot) = begin().await;
+        let node = &service.nodes[0];
+        let g = conv("g");
+        let mut stopped = Mover::new(&service.operator, slot, 1, 4).unwrap();
+        for _ in 0..stopped_after {
+            stopped.step().await.unwrap();
+        }
+        service.clock.jump();
+        for (to, id) in [(1, 5), (0, 6)] {
+            let mut other = Mover::new(&service.operator, slot, to, id).unwrap();
+            other.run().await.unwrap();
+        }
+        say(node, &g, "new").await;
+        stopped.run().await.unwrap();
+        let there = texts(node, &g).await;
+        assert_eq!(
+            there,
+            ["0", "1", "2", "bye", "new"],
+            "stopped after {stopped_after}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_closed_is_not_read_there_once_it_is_open_elsewhere() {
     let (service, slot) = begin().await;
     let [near, far] = &service.nodes;

@@ -4,6 +4,9 @@
 //! whole trace of the smallest plan that still does), `--planted` the bugs put in on purpose, each
 //! of which must be caught.
 
+#[path = "../tests/sim/layers.rs"]
+mod layers;
+
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 
@@ -39,8 +42,13 @@ fn main() -> ExitCode {
     }
 }
 
+fn options(planted: Option<Planted>) -> Options {
+    let options = planted.map_or_else(Options::default, Options::planted);
+    options.layers(layers::OurLayers)
+}
+
 fn seeds(count: u64) -> bool {
-    let good = run_seeds(1..=count, &Options::default(), |plan, report| {
+    let good = run_seeds(1..=count, &options(None), |plan, report| {
         if report.violation.is_some() {
             explain(plan, report, TRACE_LINES);
             return ControlFlow::Break(());
@@ -58,7 +66,7 @@ fn seeds(count: u64) -> bool {
 
 fn one(seed: u64) -> bool {
     let plan = Plan::draw(seed);
-    let report = run(&plan, &Options::default());
+    let report = run(&plan, &options(None));
     let (lines, hash) = (report.lines, report.hash);
     let good = report.violation.is_none();
     if good {
@@ -75,7 +83,7 @@ fn one(seed: u64) -> bool {
 /// Prints what was broken, with the smallest plan that was found to break it.
 fn explain(plan: &Plan, report: Report, most: usize) {
     let seed = plan.seed;
-    let shrunk = shrink(plan, report, &Options::default(), SHRINK_RUNS);
+    let shrunk = shrink(plan, report, &options(None), SHRINK_RUNS);
     if let Some(Violation { invariant, what }) = &shrunk.report.violation {
         println!("seed {seed} breaks: {invariant}\n  {what}");
     }
@@ -99,7 +107,7 @@ fn explain(plan: &Plan, report: Report, most: usize) {
 fn planted() -> bool {
     let mut good = true;
     for planted in Planted::ALL {
-        match first_broken(1..=PLANTED_SEEDS_MAX, &Options::planted(planted)) {
+        match first_broken(1..=PLANTED_SEEDS_MAX, &options(Some(planted))) {
             Some((seed, Violation { invariant, .. })) => {
                 println!("{planted:?}: caught by seed {seed}: {invariant}");
             }

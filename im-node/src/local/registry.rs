@@ -35,6 +35,14 @@ impl LocalRegistry {
             state: Mutex::default(),
         }
     }
+
+    /// Forgets every lease and every route, as a server does that lost its memory: nodes enter
+    /// again, and get greater epochs.
+    pub fn forget(&self) {
+        let mut state = self.state.lock();
+        state.leases.clear();
+        state.routes.clear();
+    }
 }
 
 impl Default for LocalRegistry {

@@ -1,8 +1,8 @@
 //! Whatever dies between two steps: what was answered is there, once, at its place.
 
 use im_store_tiered::Durability;
+use im_testkit::sim::Planted;
 
-use crate::sky::Planted;
 use crate::world::{Plan, run};
 
 /// Seeds of each run; `IMKIT_TIERED_SEEDS` gives others, as `FROM..TO`.
@@ -87,7 +87,7 @@ fn committed_loses_nothing_when_the_tier_goes_back_in_time() {
 
 #[test]
 fn a_flusher_that_gives_its_word_too_early_is_caught() {
-    is_caught(Planted::EarlyWord, Durability::Cached, 0);
+    is_caught(Planted::AckBeforeCold, Durability::Cached, 0);
 }
 
 #[test]

@@ -10,7 +10,6 @@ mod faults;
 mod outage;
 mod seam;
 mod servers;
-mod sky;
 mod world;
 
 use std::sync::Arc;

@@ -12,10 +12,9 @@ use im_core::model::{
 use im_core::port::{Commit, Committed, LogQuery, NewConversation, Rejected, Store, Write};
 use im_store_tiered::{Durability, Options, Tiered};
 use im_testkit::memory::{MemoryHot, MemoryStore};
+use im_testkit::sim::{Gate, Planted, SimHot, SimStore, StoreWeather};
 use parking_lot::Mutex;
 use tokio::sync::watch;
-
-use crate::sky::{Planted, Sky, WildHot, WildStore};
 
 /// Conversations of a run.
 const CONVS: usize = 3;
@@ -25,6 +24,15 @@ const WRITERS: usize = 4;
 const MESSAGES: usize = 30;
 /// How often a message is tried; each time waits a little.
 const TRIES_MAX: usize = 2_000;
+/// Of the tier and of the store.
+const WEATHER: StoreWeather = StoreWeather {
+    slow_ms: 12,
+    fail_before: 15,
+    fail_after: 15,
+    fail_some: 0,
+    hang: 60,
+    fail_read: 15,
+};
 
 /// What goes wrong in a run.
 #[derive(Debug, Clone, Copy)]
@@ -48,9 +56,11 @@ struct Place {
 /// See the [module](self).
 #[derive(Debug)]
 struct World {
-    hot: Arc<MemoryHot>,
-    cold: Arc<MemoryStore>,
-    sky: Arc<Sky>,
+    hot: Arc<SimHot>,
+    cold: Arc<SimStore>,
+    /// The cold store as it is, in any weather.
+    truth: Arc<MemoryStore>,
+    rng: Mutex<fastrand::Rng>,
     plan: Plan,
     places: Vec<Place>,
     /// What was answered: which `cm_id` stands where.
@@ -72,22 +82,14 @@ fn user(n: usize) -> UserId {
 
 impl World {
     fn node(&self) -> Arc<Tiered> {
-        let (sky, planted) = (Arc::clone(&self.sky), self.plan.planted);
-        let hot = WildHot {
-            inner: Arc::clone(&self.hot),
-            sky: Arc::clone(&sky),
-            planted,
-        };
-        let cold = WildStore {
-            inner: Arc::clone(&self.cold),
-            sky,
-            planted,
-        };
+        let gate = Arc::<Gate>::default();
+        let hot = self.hot.of_node(Arc::clone(&gate));
+        let cold = self.cold.of_node(gate);
         let options = Options {
             durability: self.plan.durability,
             warm_within: Duration::from_secs(10),
             flush_every: Duration::from_millis(20),
-            seed: Some(self.sky.rng.lock().u64(..)),
+            seed: Some(self.rng.lock().u64(..)),
             ..Options::default()
         };
         Arc::new(Tiered::start(Arc::new(hot), Arc::new(cold), options))
@@ -107,7 +109,7 @@ impl World {
 
     async fn write(self: Arc<Self>, writer: usize) {
         for n in 0..MESSAGES {
-            let to = self.sky.rng.lock().usize(0..CONVS);
+            let to = self.rng.lock().usize(0..CONVS);
             let cm_id = CmId::new(format!("m{writer}-{n:03}")).unwrap();
             let commit = say(to, writer, n, &cm_id);
             let mut tries = 0;
@@ -134,7 +136,7 @@ impl World {
                 if tries == TRIES_MAX {
                     return self.wrong.lock().push(format!("{cm_id}: no way through"));
                 }
-                let ms = self.sky.rng.lock().u64(1..40);
+                let ms = self.rng.lock().u64(1..40);
                 tokio::time::sleep(Duration::from_millis(ms)).await;
             }
         }
@@ -143,9 +145,9 @@ impl World {
     /// Titles and cursors: what is the cold store's, and what goes along.
     async fn meddle(self: Arc<Self>) {
         for n in 0..20 {
-            let ms = self.sky.rng.lock().u64(1..150);
+            let ms = self.rng.lock().u64(1..150);
             tokio::time::sleep(Duration::from_millis(ms)).await;
-            let to = self.sky.rng.lock().usize(0..CONVS);
+            let to = self.rng.lock().usize(0..CONVS);
             let mut title = say(to, 9, n, &CmId::new("x").unwrap());
             if let Some(Write::Append(entry)) = title.writes.first_mut() {
                 entry.cm_id = None;
@@ -158,7 +160,7 @@ impl World {
     async fn harm(self: Arc<Self>) {
         let mut floods = self.plan.floods;
         for n in 0..6 {
-            let ms = self.sky.rng.lock().u64(50..500);
+            let ms = self.rng.lock().u64(50..500);
             tokio::time::sleep(Duration::from_millis(ms)).await;
             if floods > 0 {
                 floods -= 1;
@@ -172,11 +174,11 @@ impl World {
                     self.safe.lock().extend(answered);
                 }
                 let kept = self.plan.is_little.then(|| self.hot.keep());
-                let ms = self.sky.rng.lock().u64(0..100);
+                let ms = self.rng.lock().u64(0..100);
                 tokio::time::sleep(Duration::from_millis(ms)).await;
                 match kept {
                     Some(kept) => self.hot.begin_with(kept),
-                    None => self.hot.clear(),
+                    None => self.hot.forget(),
                 }
                 self.floods
                     .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -204,7 +206,7 @@ impl World {
                 limit: usize::MAX,
                 bytes: usize::MAX,
             };
-            let log = self.cold.log(&id, query.clone()).await.unwrap();
+            let log = self.truth.log(&id, query.clone()).await.unwrap();
             if node.log(&id, query).await.ok().as_ref() != Some(&log) {
                 wrong.push(format!("{id}: the tiers show another log"));
             }
@@ -262,7 +264,7 @@ pub(crate) fn run(seed: u64, plan: Plan) -> Vec<String> {
         .build()
         .unwrap();
     runtime.block_on(async move {
-        let cold = Arc::new(MemoryStore::new());
+        let truth = Arc::new(MemoryStore::new());
         let begin = |n| Commit {
             writes: vec![Write::Create(NewConversation {
                 kind: ConversationKind::Group,
@@ -273,15 +275,15 @@ pub(crate) fn run(seed: u64, plan: Plan) -> Vec<String> {
             ..say(n, 0, 0, &CmId::new("x").unwrap())
         };
         let groups: Vec<_> = (0..CONVS).map(begin).collect();
-        assert!(cold.commit(&groups).await.iter().all(Result::is_ok));
+        assert!(truth.commit(&groups).await.iter().all(Result::is_ok));
+        // Few entries are kept, so that ids are asked for.
+        let hot = SimHot::new(Arc::new(MemoryHot::new(6, 100_000)), WEATHER, !seed);
+        let cold = SimStore::new(Arc::clone(&truth), WEATHER, seed ^ 1);
         let mut world = World {
-            // Few entries are kept, so that ids are asked for.
-            hot: Arc::new(MemoryHot::new(6, 100_000)),
-            cold,
-            sky: Arc::new(Sky {
-                rng: Mutex::new(fastrand::Rng::with_seed(seed)),
-                is_calm: false.into(),
-            }),
+            hot: Arc::new(hot.plant(plan.planted)),
+            cold: Arc::new(cold.plant(plan.planted)),
+            truth,
+            rng: Mutex::new(fastrand::Rng::with_seed(seed)),
             plan,
             places: Vec::new(),
             answered: Mutex::default(),
@@ -302,10 +304,8 @@ pub(crate) fn run(seed: u64, plan: Plan) -> Vec<String> {
         tasks.spawn(Arc::clone(&world).meddle());
         tasks.spawn(Arc::clone(&world).harm());
         tasks.join_all().await;
-        world
-            .sky
-            .is_calm
-            .store(true, std::sync::atomic::Ordering::Relaxed);
+        world.hot.calm();
+        world.cold.calm();
         world.judge().await
     })
 }

@@ -95,6 +95,16 @@ impl MemoryHot {
         };
     }
 
+    /// What stands in the logs above what is known of each, whoever may see it.
+    pub(crate) fn above(&self, known: impl Fn(&ConversationId) -> Seq) -> Vec<Entry> {
+        let state = self.state.lock();
+        let logs = state.logs.iter().filter_map(|(conv, log)| {
+            let known = known(conv);
+            (log.head > known).then(|| log.entries.iter().filter(move |it| it.seq > known))
+        });
+        logs.flatten().cloned().collect()
+    }
+
     /// Milliseconds, from 1.
     fn now(&self) -> u64 {
         1 + self.started.elapsed().as_millis() as u64

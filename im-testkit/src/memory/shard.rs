@@ -28,10 +28,26 @@ impl State {
             return Ok(());
         };
         let is_open = |held: &Holding| held.phase == Phase::Open;
-        if held.slots.get(&Slot::of(conv)).is_some_and(is_open) {
+        if self.is_unfenced || held.slots.get(&Slot::of(conv)).is_some_and(is_open) {
             return Ok(());
         }
         Err(PortError::new(PortErrorKind::Moved).into())
+    }
+
+    /// The epoch in which reads of a slot are right here, if they are.
+    pub(super) fn serves(&self, slot: Slot) -> Option<u64> {
+        let held = self.held.as_ref()?.slots.get(&slot)?;
+        let is_served = matches!(held.phase, Phase::Open | Phase::Closed { .. });
+        is_served.then_some(held.epoch)
+    }
+
+    /// Slots that are neither open here nor elsewhere alone.
+    pub(super) fn under_way(&self) -> Vec<Slot> {
+        let slots = self.held.iter().flat_map(|held| held.slots.values());
+        slots
+            .filter(|held| held.phase != Phase::Open)
+            .map(|held| held.slot)
+            .collect()
     }
 
     fn holdings(&self) -> Holdings {

@@ -30,6 +30,8 @@ pub(super) struct State {
     pub(super) entered: u64,
     /// What it holds, if it is a shard.
     pub(super) held: Option<Held>,
+    /// A shard that takes whatever comes: a planted bug.
+    pub(super) is_unfenced: bool,
 }
 
 /// A record, and the slot that it goes with.

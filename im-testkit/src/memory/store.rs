@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use im_core::model::{ConversationId, Entry, Member, NodeId, Stamps, Timestamp, UserId};
+use im_core::model::{
+    ConversationId, Entry, Member, MessageId, NodeId, Slot, Stamps, Timestamp, UserId,
+};
 use im_core::port::{
     Changed, Clock, Commit, Committed, LogQuery, MembershipPage, PortError, RecordKey, Rejected,
     Store, View,
@@ -44,6 +46,30 @@ impl MemoryStore {
             state: Mutex::new(self.state.lock().clone()),
             clock: self.clock.clone(),
         }
+    }
+
+    /// Takes commits to slots that it has not: a planted bug.
+    pub(crate) fn unfence(&self) {
+        self.state.lock().is_unfenced = true;
+    }
+
+    /// The epoch in which reads of a slot are right here, if they are.
+    pub(crate) fn serves(&self, slot: Slot) -> Option<u64> {
+        self.state.lock().serves(slot)
+    }
+
+    /// Slots on their way from here or to here.
+    pub(crate) fn under_way(&self) -> Vec<Slot> {
+        self.state.lock().under_way()
+    }
+
+    /// What stands in a log, from its first entry on.
+    pub(crate) fn ids(&self, conv: &ConversationId) -> Vec<MessageId> {
+        let state = self.state.lock();
+        let log = state.convs.get(conv);
+        log.map_or_else(Vec::new, |log| {
+            log.entries.iter().map(|entry| entry.id).collect()
+        })
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

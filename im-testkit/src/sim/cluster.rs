@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use im_core::frame::{Codec, Limits};
 use im_core::model::NodeId;
-use im_core::port::{Clock, Registry, Store};
+use im_core::port::Clock;
 use im_node::{Node, Settings, StartError};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use super::net::{Wire, pump};
 use super::oracle::Event;
 use super::planted::Planted;
-use super::ports::SimStoreNode;
+use super::ports::{Gate, SimStoreNode};
 use super::world::World;
 use super::{id, plan::Tuning};
 
@@ -40,7 +40,9 @@ pub(crate) enum Slot {
 #[derive(Debug)]
 pub(crate) struct Running {
     node: Node,
-    store: Arc<SimStoreNode>,
+    parts: Vec<Arc<SimStoreNode>>,
+    /// What a node passes that others see.
+    gate: Arc<Gate>,
     /// The transports' tasks.
     pumps: Vec<(u64, AbortHandle)>,
     draining: Option<AbortHandle>,
@@ -84,9 +86,8 @@ impl World {
         let world = Arc::clone(self);
         let task = tokio::spawn(async move {
             loop {
-                let store = Arc::new(world.store.of_node());
-                match world.try_start(number, &store).await {
-                    Ok(node) => return world.node_is_up(number, node, store),
+                match world.try_start(number).await {
+                    Ok(running) => return world.node_is_up(number, running),
                     Err(error) => world.trace(|| format!("n{number} does not start: {error}")),
                 }
                 sleep(START_AGAIN).await;
@@ -95,31 +96,48 @@ impl World {
         self.set_slot(number, Slot::Starting(task.abort_handle()));
     }
 
-    async fn try_start(
-        &self,
-        number: usize,
-        store: &Arc<SimStoreNode>,
-    ) -> Result<Node, StartError> {
-        let store: Arc<dyn Store> = Arc::<SimStoreNode>::clone(store);
-        let registry: Arc<dyn Registry> = Arc::<super::ports::SimRegistry>::clone(&self.registry);
+    async fn try_start(&self, number: usize) -> Result<Running, StartError> {
+        let gate: Arc<Gate> = Arc::default();
+        let stack = self.stack(&gate).await?;
         let clock: Arc<dyn Clock> = Arc::<super::ports::SimClock>::clone(&self.clocks[number]);
         let auth = Arc::<crate::memory::TokenTable>::clone(&self.auth);
-        let builder = Node::builder(store, auth)
-            .cluster(self.bus.of_node(&node_id(number)), registry)
+        let bus = self.bus.of_node(&node_id(number), Arc::clone(&gate));
+        let mut builder = Node::builder(stack.store, auth)
+            .cluster(bus, self.registry.of_node(Arc::clone(&gate)))
             .clock(clock)
             .settings(settings(number, &self.plan.tuning, self.planted));
-        (self.configure)(builder).start().await
-    }
-
-    fn node_is_up(&self, number: usize, node: Node, store: Arc<SimStoreNode>) {
-        self.trace(|| format!("n{number} is up"));
-        let running = Running {
-            node,
-            store,
+        if let Some((count, of)) = stack.lanes {
+            builder = builder.lanes_by(count, move |conv| of(conv));
+        }
+        Ok(Running {
+            node: (self.configure)(builder).start().await?,
+            parts: stack.parts,
+            gate,
             pumps: Vec::new(),
             draining: None,
-        };
+        })
+    }
+
+    fn node_is_up(&self, number: usize, running: Running) {
+        self.trace(|| format!("n{number} is up"));
         self.set_slot(number, Slot::Up(running));
+    }
+
+    /// A node's process sleeps, or goes on.
+    pub(crate) fn pause_node(&self, number: usize, paused: bool) {
+        if let Some(Slot::Up(running)) = self.slots.lock().get(number) {
+            running.gate.shut(paused);
+        }
+    }
+
+    /// Every node is up, and does not mean to go.
+    pub(crate) fn all_are_up(&self) -> Result<(), String> {
+        let slots = self.slots.lock();
+        let is_up = |slot: &Slot| matches!(slot, Slot::Up(node) if node.draining.is_none());
+        match slots.iter().position(|slot| !is_up(slot)) {
+            Some(down) => Err(format!("n{down} is not up")),
+            None => Ok(()),
+        }
     }
 
     /// Connects to a node; `None` when nobody listens there.
@@ -142,7 +160,9 @@ impl World {
             client,
         };
         self.observe(&event);
-        let task = tokio::spawn(pump(Arc::clone(self), Arc::clone(&wire), connection));
+        let gate = Arc::clone(&running.gate);
+        let pump = pump(Arc::clone(self), Arc::clone(&wire), connection, gate);
+        let task = tokio::spawn(pump);
         running.pumps.retain(|(_, pump)| !pump.is_finished());
         running.pumps.push((wire.id, task.abort_handle()));
         Some(wire)
@@ -158,7 +178,9 @@ impl World {
         };
         self.trace(|| format!("n{number} dies, silent={silent}"));
         running.node.kill();
-        running.store.kill();
+        for part in &running.parts {
+            part.kill();
+        }
         if let Some(draining) = running.draining {
             draining.abort();
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use im_core::model::Slot;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -12,7 +13,9 @@ use super::client::{Call, Client, Command};
 use super::cluster::node_id;
 use super::oracle::Report;
 use super::plan::Op;
+use super::ports::StoreFault;
 use super::world::World;
+use crate::memory::Kept;
 
 /// How long everything may take to heal: an outbox waits 300 s and a jitter before it tries again
 /// what was refused to one who is muted.
@@ -28,6 +31,11 @@ enum Step {
     Begin(usize),
     Start(usize),
     StoreBack,
+    ShardBack(usize),
+    TierBack,
+    TierBegins(Kept),
+    Flows(usize),
+    Wakes(usize),
     BusBack(usize),
     Together(usize, usize),
     RegistryBack,
@@ -81,6 +89,7 @@ impl Driver {
                 return;
             }
             self.on_step(step).await;
+            self.world.check_kept();
         }
         sleep_until(end).await;
         self.calm();
@@ -115,7 +124,16 @@ impl Driver {
                 self.on_op(op).await;
             }
             Step::Start(node) => self.world.start_node(node),
-            Step::StoreBack => self.world.store.set_fault(None),
+            Step::StoreBack => self.set_store_fault(None),
+            Step::ShardBack(shard) => self.set_shard_fault(shard, None),
+            Step::TierBack => self.set_tier_fault(None),
+            Step::TierBegins(kept) => {
+                if let Some((_, hot)) = &self.world.tier {
+                    hot.begin_with(kept);
+                }
+            }
+            Step::Flows(node) => self.world.bus.set_stalled(&node_id(node), false),
+            Step::Wakes(node) => self.world.pause_node(node, false),
             Step::BusBack(node) => self.world.bus.set_away(&node_id(node), false),
             Step::Together(a, b) => {
                 let (a, b) = (node_id(a), node_id(b));
@@ -146,7 +164,7 @@ impl Driver {
             }
             Op::Jump { node, by_ms } => self.world.clocks[node].jump(by_ms),
             Op::Store { fault, ms } => {
-                self.world.store.set_fault(Some(fault));
+                self.set_store_fault(Some(fault));
                 self.later(ms, Step::StoreBack);
             }
             Op::BusAway { node, ms } => {
@@ -162,7 +180,73 @@ impl Driver {
                 self.world.registry.set_away(true);
                 self.later(ms, Step::RegistryBack);
             }
+            Op::Pause { node, ms } => {
+                self.world.pause_node(node, true);
+                self.later(ms, Step::Wakes(node));
+            }
+            other => self.on_layers_op(other),
+        }
+    }
+
+    /// What only goes wrong with more than one store, and what the first plans did not have.
+    fn on_layers_op(&mut self, op: Op) {
+        match op {
+            Op::RegistryForgets => self.world.registry.forget(),
+            Op::BusStalled { node, ms } => {
+                self.world.bus.set_stalled(&node_id(node), true);
+                self.later(ms, Step::Flows(node));
+            }
+            Op::Shard { shard, fault, ms } => {
+                self.set_shard_fault(shard, Some(fault));
+                self.later(ms, Step::ShardBack(shard));
+            }
+            Op::Tier { fault, ms } => {
+                self.set_tier_fault(Some(fault));
+                self.later(ms, Step::TierBack);
+            }
+            Op::TierForgets => {
+                if let Some((_, hot)) = &self.world.tier {
+                    hot.forget();
+                }
+            }
+            Op::TierGoesBack { ms } => {
+                let kept = self.world.tier.as_ref().map(|(_, hot)| hot.keep());
+                if let Some(kept) = kept {
+                    self.later(ms, Step::TierBegins(kept));
+                }
+            }
+            Op::Move {
+                client,
+                conv,
+                shard,
+                dies_ms,
+            } => {
+                let conv = self.world.conv(client, conv);
+                if let Some(conv) = conv.filter(|_| shard < self.world.stores.len()) {
+                    let dies = dies_ms.map(Duration::from_millis);
+                    // It goes on by itself.
+                    drop(self.world.start_move(Slot::of(&conv), shard, dies));
+                }
+            }
             other => self.on_client_op(other),
+        }
+    }
+
+    fn set_store_fault(&self, fault: Option<StoreFault>) {
+        for store in &self.world.stores {
+            store.set_fault(fault);
+        }
+    }
+
+    fn set_shard_fault(&self, shard: usize, fault: Option<StoreFault>) {
+        if let Some(store) = self.world.stores.get(shard) {
+            store.set_fault(fault);
+        }
+    }
+
+    fn set_tier_fault(&self, fault: Option<StoreFault>) {
+        if let Some((_, hot)) = &self.world.tier {
+            hot.set_fault(fault);
         }
     }
 
@@ -241,6 +325,8 @@ impl Driver {
             for node in 0..self.world.plan.nodes {
                 self.world.start_node(node);
             }
+            // What a dead mover asked for may come late.
+            self.world.finish_moves();
             sleep(LOOK_EVERY).await;
             if self.is_over() {
                 return;

@@ -18,6 +18,7 @@
 mod client;
 mod cluster;
 mod driver;
+mod layers;
 mod net;
 mod oracle;
 mod panics;
@@ -26,6 +27,7 @@ mod planted;
 mod ports;
 mod seeds;
 mod shrink;
+mod stack;
 mod trace;
 mod world;
 
@@ -35,10 +37,14 @@ use std::sync::Arc;
 use im_core::model::IdError;
 use im_node::NodeBuilder;
 
+pub use layers::{Lanes, Layers, Spread};
 pub use oracle::Violation;
-pub use plan::{Device, Op, Plan, To, Tuning};
+pub use plan::{Device, Op, Plan, Tier, To, Tuning};
 pub use planted::Planted;
-pub use ports::{BusWeather, SimBus, SimClock, SimRegistry, SimStore, StoreFault, StoreWeather};
+pub use ports::{
+    BusWeather, Gate, SimBus, SimClock, SimHot, SimHotNode, SimRegistry, SimStore, SimStoreNode,
+    StoreFault, StoreWeather,
+};
 pub use seeds::{first_broken, run_seeds};
 pub use shrink::{Shrunk, shrink};
 
@@ -54,6 +60,7 @@ pub struct Options {
     /// A bug put in on purpose.
     pub planted: Option<Planted>,
     configure: Configure,
+    layers: Option<Arc<dyn Layers>>,
 }
 
 impl Default for Options {
@@ -61,6 +68,7 @@ impl Default for Options {
         Self {
             planted: None,
             configure: Arc::new(|builder| builder),
+            layers: None,
         }
     }
 }
@@ -81,6 +89,13 @@ impl Options {
             planted: Some(planted),
             ..Self::default()
         }
+    }
+
+    /// With stores made of stores, for plans that ask for them; without, all plans run on one.
+    #[must_use]
+    pub fn layers(mut self, layers: impl Layers) -> Self {
+        self.layers = Some(Arc::new(layers));
+        self
     }
 
     /// With something of the embedder's in every node: hooks, a directory. It must be repeatable:
@@ -124,8 +139,7 @@ pub fn run(plan: &Plan, options: &Options) -> Report {
     Planted::plant(options.planted);
     let watch = panics::watch();
     let world = runtime.block_on(async {
-        let configure = Arc::clone(&options.configure);
-        let world = World::new(plan.clone(), options.planted, configure);
+        let world = World::new(plan.clone(), options);
         Driver::new(Arc::clone(&world)).run().await;
         world
     });

@@ -20,11 +20,22 @@ pub enum Planted {
     RemovalIgnored,
     /// A connection is pushed to, however much it has not acked.
     WindowIgnored,
+    /// The flusher tells the tier that the store has what it does not have yet.
+    AckBeforeCold,
+    /// A tier that went back in time does not say so. It matters with `cached` only, and no plan
+    /// lets such a tier go back.
+    NoDoubt,
+    /// The store does not look at who holds a log.
+    NoFence,
+    /// A store takes what is for a slot that it has not.
+    SlotUnfenced,
+    /// The lease of a node that died never ends.
+    LeaseForever,
 }
 
 impl Planted {
     /// Every one of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::NoDedupe,
         Self::AckBeforeCommit,
         Self::ExpectVersionIgnored,
@@ -33,6 +44,10 @@ impl Planted {
         Self::RoomIgnoresGaps,
         Self::RemovalIgnored,
         Self::WindowIgnored,
+        Self::AckBeforeCold,
+        Self::NoFence,
+        Self::SlotUnfenced,
+        Self::LeaseForever,
     ];
 
     /// Whether this build has it.

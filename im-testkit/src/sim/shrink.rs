@@ -67,12 +67,19 @@ impl Shrinker<'_> {
     }
 
     fn weather(&mut self) {
-        let changes: [fn(&mut Plan); 5] = [
+        let changes: [fn(&mut Plan); 8] = [
             |plan| plan.bus = BusWeather::default(),
             |plan| plan.store = StoreWeather::default(),
             |plan| plan.store.slow_ms = 0,
             |plan| plan.registry_slow_ms = 0,
             |plan| plan.network_slow_ms = 2,
+            |plan| plan.tier = None,
+            |plan| plan.shards = 1,
+            |plan| {
+                if let Some(tier) = &mut plan.tier {
+                    tier.weather = StoreWeather::default();
+                }
+            },
         ];
         for change in changes {
             let mut plan = self.best.plan.clone();

@@ -23,7 +23,7 @@ use super::net::{Down, Up};
 use super::oracle::{Event, Report};
 use super::plan::{Device, To};
 use super::planted::Planted;
-use super::world::{World, user_id};
+use super::world::{World, device_id, user_id};
 
 /// What a client is told to do.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ impl Client {
         let now = Instant::now().into_std();
         Self {
             user: user_id(spec.user),
-            device: id(DeviceId::new(format!("d{number}"))),
+            device: device_id(number),
             codec: spec.codec,
             outbox: Outbox::new(now, outbox_config(spec), rng.u64(..)),
             inbox: Inbox::new(now, InboxConfig::default(), rng.u64(..)),

@@ -44,6 +44,7 @@ impl Client {
                 let _ = answer.send(Report {
                     client: self.number,
                     connected: self.line.is_open(),
+                    node: self.line.wire().map(|wire| wire.node),
                     sends: self
                         .outbox
                         .pending()

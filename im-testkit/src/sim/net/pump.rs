@@ -7,12 +7,19 @@ use im_node::{Connection, Output};
 
 use super::wire::{Down, Up, Wire};
 use crate::sim::oracle::{Event, said};
+use crate::sim::ports::Gate;
 use crate::sim::world::World;
 
-/// Serves a connection until either end goes.
-pub(crate) async fn pump(world: Arc<World>, wire: Arc<Wire>, mut connection: Connection) {
+/// Serves a connection until either end goes; it stands still with its node.
+pub(crate) async fn pump(
+    world: Arc<World>,
+    wire: Arc<Wire>,
+    mut connection: Connection,
+    gate: Arc<Gate>,
+) {
     let mut output = Vec::new();
     loop {
+        gate.pass().await;
         let room = wire.down.has_room();
         tokio::select! {
             biased;

@@ -17,6 +17,7 @@ pub(super) fn check(seen: &Seen, reports: &[Report], earliest: Timestamp) -> Res
             connected,
             sends,
             calls,
+            node: _,
             cursors,
         } = report;
         if !connected {
@@ -80,7 +81,14 @@ impl Invariant for Healed {
 
     fn observe(&mut self, seen: &Seen, event: &Event<'_>) -> Result<(), String> {
         match event {
-            Event::Healed { reports, earliest } => check(seen, reports, *earliest),
+            Event::Healed {
+                reports,
+                earliest,
+                unwell,
+            } => {
+                check(seen, reports, *earliest)?;
+                unwell.clone().map_or(Ok(()), Err)
+            }
             _ => Ok(()),
         }
     }

@@ -16,15 +16,12 @@ mod truth;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::Arc;
 
 use im_core::frame::{ClientFrame, ServerFrame};
 use im_core::machine::{Cursor, InboxEvent, OutboxEvent};
 use im_core::model::{ConversationId, Entry, Target, Timestamp, UserId};
 
 pub(crate) use truth::Truth;
-
-use crate::memory::MemoryStore;
 
 /// Something that happened, as far as a promise may be about it.
 #[derive(Debug)]
@@ -61,6 +58,8 @@ pub(crate) enum Event<'a> {
         reports: &'a [Report],
         /// The earliest time that a node's clock shows.
         earliest: Timestamp,
+        /// What is not well of the nodes and what they share.
+        unwell: Option<String>,
     },
 }
 
@@ -69,6 +68,8 @@ pub(crate) enum Event<'a> {
 pub(crate) struct Report {
     pub(crate) client: usize,
     pub(crate) connected: bool,
+    /// The node at the other end, if there is one.
+    pub(crate) node: Option<usize>,
     /// Where unanswered sends are to go.
     pub(crate) sends: Vec<Target>,
     /// Unanswered calls.
@@ -121,10 +122,10 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    pub(crate) fn new(memory: Arc<MemoryStore>, users: Vec<UserId>, window: usize) -> Self {
+    pub(crate) fn new(truth: Truth, users: Vec<UserId>, window: usize) -> Self {
         Self {
             seen: Seen {
-                truth: Truth::new(memory),
+                truth,
                 wires: BTreeMap::new(),
                 users,
                 window,
@@ -178,6 +179,17 @@ impl Oracle {
         self.check(event);
         if let Event::Ended { wire } = event {
             self.seen.wires.remove(wire);
+        }
+    }
+
+    pub(crate) const fn truth(&self) -> &Truth {
+        &self.seen.truth
+    }
+
+    /// Looks whether everything is still where it was.
+    pub(crate) fn check_kept(&mut self) {
+        if let Err(what) = self.seen.truth.is_kept() {
+            self.fail("what is stored stays", &what);
         }
     }
 

@@ -1,14 +1,16 @@
-//! The store as the oracle reads it: directly, whatever the nodes are told.
+//! The stores as the oracle reads them: directly, whatever the nodes are told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use im_core::model::{ConversationId, Entry, Kind, Seq, Stamps, Timestamp, UserId, Value};
+use im_core::model::{
+    ConversationId, Entry, Kind, MessageId, Seq, Slot, Stamps, Timestamp, UserId, Value,
+};
 use im_core::port::{LogQuery, MembershipLine, Store as _};
 use im_core::rule::{MemberEvent, MemberEventOp};
 
-use crate::memory::MemoryStore;
+use crate::memory::{MemoryHot, MemoryStore};
 
 /// More than any run stores.
 const ALL: usize = 1_000_000;
@@ -16,8 +18,10 @@ const ALL: usize = 1_000_000;
 /// Every log, read once and kept.
 #[derive(Debug)]
 pub(crate) struct Truth {
-    memory: Arc<MemoryStore>,
-    stamps: Stamps,
+    /// Each with the stamps up to which it was read.
+    stores: Vec<(Arc<MemoryStore>, Stamps)>,
+    /// A tier whose answers stand before they are in a store.
+    hot: Option<Arc<MemoryHot>>,
     logs: BTreeMap<ConversationId, Log>,
 }
 
@@ -31,13 +35,55 @@ pub(crate) struct Log {
     muted: BTreeMap<UserId, Timestamp>,
 }
 
+/// What is read at once.
+#[derive(Default)]
+struct News {
+    entries: Vec<Arc<Entry>>,
+    heads: BTreeMap<ConversationId, Seq>,
+}
+
+impl News {
+    fn head(&self, conv: &ConversationId) -> Seq {
+        self.heads.get(conv).copied().unwrap_or_default()
+    }
+
+    fn take(&mut self, entries: Vec<Entry>) {
+        for entry in entries {
+            self.heads.insert(entry.conv.clone(), entry.seq);
+            self.entries.push(Arc::new(entry));
+        }
+    }
+}
+
 impl Truth {
-    pub(crate) const fn new(memory: Arc<MemoryStore>) -> Self {
+    pub(crate) fn new(stores: &[Arc<MemoryStore>], hot: Option<Arc<MemoryHot>>) -> Self {
+        let stores = stores.iter();
         Self {
-            memory,
-            stamps: Stamps::START,
+            stores: stores
+                .map(|store| (Arc::clone(store), Stamps::START))
+                .collect(),
+            hot,
             logs: BTreeMap::new(),
         }
+    }
+
+    /// The store that has a conversation.
+    fn owner(&self, conv: &ConversationId) -> usize {
+        match self.stores.len() {
+            1 => 0,
+            _ => self.server(Slot::of(conv)),
+        }
+    }
+
+    /// The store in which reads of a slot are right.
+    fn server(&self, slot: Slot) -> usize {
+        let epochs = self.stores.iter().map(|(store, _)| store.serves(slot));
+        let serving = epochs.enumerate().max_by_key(|(_, epoch)| *epoch);
+        serving.map_or(0, |(at, _)| at)
+    }
+
+    fn store_of(&self, conv: &ConversationId) -> &MemoryStore {
+        &self.stores[self.owner(conv)].0
     }
 
     pub(crate) fn log(&self, conv: &ConversationId) -> Option<&Log> {
@@ -60,39 +106,115 @@ impl Truth {
 
     /// A user's conversations as the store lists them, those left too.
     pub(crate) fn lines_of(&self, user: &UserId) -> Vec<MembershipLine> {
-        let page = self
-            .memory
-            .memberships(user, &Stamps::START, ALL, false)
-            .now_or_never()
-            .and_then(Result::ok);
-        page.map_or_else(Vec::new, |page| page.lines)
+        let stores = self.stores.iter().enumerate();
+        let lines = stores.flat_map(|(at, (store, _))| {
+            let page = store
+                .memberships(user, &Stamps::START, ALL, false)
+                .now_or_never()
+                .and_then(Result::ok);
+            let lines = page.map_or_else(Vec::new, |page| page.lines).into_iter();
+            lines.filter(move |line| self.owner(&line.conversation.id) == at)
+        });
+        // Of what a tier has, the store's line may know nothing yet.
+        let up_to_now = |mut line: MembershipLine| {
+            line.conversation.head = self.head(&line.conversation.id);
+            line
+        };
+        lines.map(up_to_now).collect()
     }
 
-    /// Reads what is new in the store, to be [pushed](Self::push) one by one.
+    /// Reads what is new, to be [pushed](Self::push) one by one.
     pub(crate) fn news(&mut self) -> Vec<Arc<Entry>> {
-        let mut news = Vec::new();
-        let changed = self.memory.changed(&self.stamps, ALL).now_or_never();
-        let Some(Ok(changed)) = changed else {
-            return news;
+        let mut news = News::default();
+        for at in 0..self.stores.len() {
+            self.news_of(at, &mut news);
+        }
+        if let Some(hot) = &self.hot {
+            let above = hot.above(|conv| news.head(conv).max(self.head(conv)));
+            news.take(above);
+        }
+        news.entries
+    }
+
+    /// What is new in a store.
+    fn news_of(&mut self, at: usize, news: &mut News) {
+        let (store, stamps) = &mut self.stores[at];
+        let store = Arc::clone(store);
+        let Some(Ok(changed)) = store.changed(stamps, ALL).now_or_never() else {
+            return;
         };
-        self.stamps = changed.stamps;
+        *stamps = changed.stamps;
         for changed in changed.convs {
             let conv = changed.conv;
             let query = LogQuery::After {
-                seq: self.head(&conv),
+                // Two stores may tell of the same, when a slot has moved.
+                seq: news.head(&conv).max(self.head(&conv)),
                 limit: ALL,
                 bytes: usize::MAX,
             };
-            let Some(Ok(entries)) = self.memory.log(&conv, query).now_or_never() else {
+            let Some(Ok(entries)) = store.log(&conv, query).now_or_never() else {
                 continue;
             };
             if !self.logs.contains_key(&conv) {
                 let log = self.begin(&conv);
                 self.logs.insert(conv.clone(), log);
             }
-            news.extend(entries.into_iter().map(Arc::new));
+            news.take(entries);
         }
-        news
+    }
+
+    /// What was read once is still there, and nothing else in its place.
+    pub(crate) fn is_kept(&self) -> Result<(), String> {
+        for (conv, log) in &self.logs {
+            let known: Vec<_> = log.entries.iter().map(|entry| entry.id).collect();
+            let there = self.ids(conv);
+            if there == known {
+                continue;
+            }
+            let pairs = known.iter().zip(&there);
+            let same = pairs.take_while(|(known, there)| known == there).count();
+            let (was, is) = (known.get(same), there.get(same));
+            return Err(format!(
+                "{conv} had {was:?} at {} and has {is:?} there",
+                same + 1
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether everything is in a store, whatever there is before it.
+    pub(crate) fn is_cold(&self) -> Result<(), String> {
+        let behind = self.logs.iter().find(|(conv, log)| {
+            let stored = self.store_of(conv).ids(conv).len();
+            stored < log.entries.len()
+        });
+        match behind {
+            Some((conv, _)) => Err(format!("the end of {conv} is not in the store")),
+            None => Ok(()),
+        }
+    }
+
+    /// Slots of which it is not said in one place alone where they are, and where they are read.
+    pub(crate) fn slots_under_way(&self) -> Vec<(Slot, usize)> {
+        let slots = self.stores.iter().flat_map(|(store, _)| store.under_way());
+        let slots: BTreeSet<_> = slots.collect();
+        slots
+            .into_iter()
+            .map(|slot| (slot, self.server(slot)))
+            .collect()
+    }
+
+    fn ids(&self, conv: &ConversationId) -> Vec<MessageId> {
+        let mut ids = self.store_of(conv).ids(conv);
+        if let Some(hot) = &self.hot {
+            let known = |of: &ConversationId| match of == conv {
+                true => Seq(ids.len() as u64),
+                false => Seq(u64::MAX),
+            };
+            let above = hot.above(known);
+            ids.extend(above.into_iter().map(|entry| entry.id));
+        }
+        ids
     }
 
     /// Follows the next entry of a log.
@@ -103,7 +225,8 @@ impl Truth {
     }
 
     fn begin(&self, conv: &ConversationId) -> Log {
-        let view = self.memory.view(conv, &[]).now_or_never();
+        let store = self.store_of(conv);
+        let view = store.view(conv, &[]).now_or_never();
         let hides = view
             .and_then(Result::ok)
             .flatten()
@@ -115,7 +238,7 @@ impl Truth {
             muted: BTreeMap::new(),
         };
         if conv.as_str().starts_with("d-") {
-            let members = self.memory.members(conv, None, ALL).now_or_never();
+            let members = store.members(conv, None, ALL).now_or_never();
             for member in members.and_then(Result::ok).unwrap_or_default() {
                 log.spans.insert(member.user, vec![(Seq(1), None)]);
             }

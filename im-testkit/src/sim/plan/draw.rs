@@ -42,6 +42,8 @@ pub(super) fn calm(seed: u64) -> Plan {
             lease: Duration::from_secs(5),
         },
         store: StoreWeather::default(),
+        shards: 1,
+        tier: None,
         bus: BusWeather::default(),
         registry_slow_ms: 0,
         network_slow_ms: 5,
@@ -52,7 +54,8 @@ pub(super) fn calm(seed: u64) -> Plan {
     }
 }
 
-pub(super) fn plan(seed: u64) -> Plan {
+/// See [`Plan::plain`].
+pub(super) fn plain(seed: u64) -> Plan {
     let mut rng = fastrand::Rng::with_seed(seed);
     let nodes = rng.usize(2..=3);
     let users = rng.usize(2..=5);
@@ -68,6 +71,8 @@ pub(super) fn plan(seed: u64) -> Plan {
         clients,
         tuning: tuning(&mut rng),
         store: store(&mut rng),
+        shards: 1,
+        tier: None,
         bus: bus(&mut rng),
         registry_slow_ms: rng.u64(0..=200),
         network_slow_ms: *pick(&mut rng, &[2, 10, 60, 200]),
@@ -78,7 +83,7 @@ pub(super) fn plan(seed: u64) -> Plan {
     plan
 }
 
-fn pick<'a, T>(rng: &mut fastrand::Rng, of: &'a [T]) -> &'a T {
+pub(super) fn pick<'a, T>(rng: &mut fastrand::Rng, of: &'a [T]) -> &'a T {
     &of[rng.usize(0..of.len())]
 }
 

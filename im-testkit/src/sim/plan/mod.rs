@@ -2,6 +2,7 @@
 //! by leaving parts of it out.
 
 mod draw;
+mod more;
 mod op;
 
 use std::time::Duration;
@@ -27,6 +28,10 @@ pub struct Plan {
     pub tuning: Tuning,
     /// How the store behaves.
     pub store: StoreWeather,
+    /// Over how many stores conversations are spread.
+    pub shards: usize,
+    /// A hot tier before the store, or stores.
+    pub tier: Option<Tier>,
     /// How the bus behaves.
     pub bus: BusWeather,
     /// The most milliseconds that the registry takes.
@@ -75,11 +80,37 @@ pub struct Tuning {
     pub lease: Duration,
 }
 
+/// A hot tier, small enough that what it holds comes and goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tier {
+    /// A commit is answered when the tier has it, not when the store has.
+    pub is_cached: bool,
+    /// Entries that it keeps of a log although the store has them.
+    pub keep: usize,
+    /// With so many entries that the store has not, it is busy.
+    pub backlog_max: u64,
+    /// The second append to a log within this time makes it hot; with zero, the first.
+    pub warm_within: Duration,
+    /// How often flushers look.
+    pub flush_every: Duration,
+    /// How many entries they take at once.
+    pub flush_entries: usize,
+    /// How the tier behaves.
+    pub weather: StoreWeather,
+}
+
 impl Plan {
     /// The plan of a seed.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
-        draw::plan(seed)
+        more::plan(seed)
+    }
+
+    /// The plan of a seed on one store, with as little that goes wrong as the first simulator knew.
+    /// What it is for a seed does not change, so that seeds which once failed stay what they were.
+    #[must_use]
+    pub fn plain(seed: u64) -> Self {
+        draw::plain(seed)
     }
 
     /// A plan in which nothing goes wrong: one node, two users, a few messages.

@@ -90,4 +90,30 @@ pub enum Op {
     BusClosed { node: usize },
     /// The registry is away.
     RegistryAway { ms: u64 },
+    /// The registry forgets everything.
+    RegistryForgets,
+    /// A node's process sleeps, so that its leases may end.
+    Pause { node: usize, ms: u64 },
+    /// What the bus has for a node waits.
+    BusStalled { node: usize, ms: u64 },
+    /// One of several stores is away, full or hangs.
+    Shard {
+        shard: usize,
+        fault: StoreFault,
+        ms: u64,
+    },
+    /// An operator moves the slot of the conversation that a client sends to, and may die on the
+    /// way.
+    Move {
+        client: usize,
+        conv: To,
+        shard: usize,
+        dies_ms: Option<u64>,
+    },
+    /// The hot tier is away, full or hangs.
+    Tier { fault: StoreFault, ms: u64 },
+    /// The hot tier forgets everything.
+    TierForgets,
+    /// The hot tier forgets what it was told last.
+    TierGoesBack { ms: u64 },
 }

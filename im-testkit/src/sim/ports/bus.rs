@@ -12,6 +12,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::gate::Gate;
+
 /// The largest message.
 const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 /// The most messages that wait for a node; beyond it the oldest is lost, and the node told.
@@ -44,6 +46,8 @@ struct State {
     away: BTreeSet<NodeId>,
     /// Pairs of nodes that don't hear each other, and are not told so.
     apart: BTreeSet<(NodeId, NodeId)>,
+    /// Nodes for which everything waits.
+    stalled: BTreeSet<NodeId>,
     /// Whether nodes are told that they may have missed messages.
     tells: bool,
     queues: BTreeMap<u64, Arc<Queue>>,
@@ -63,6 +67,7 @@ struct Waiting {
     next: u64,
     missed: bool,
     closed: bool,
+    stalled: bool,
 }
 
 impl SimBus {
@@ -75,6 +80,7 @@ impl SimBus {
                 weather,
                 away: BTreeSet::new(),
                 apart: BTreeSet::new(),
+                stalled: BTreeSet::new(),
                 tells: true,
                 queues: BTreeMap::new(),
                 next: 0,
@@ -87,12 +93,13 @@ impl SimBus {
         self.state.lock().tells = false;
     }
 
-    /// The bus as that node reaches it.
+    /// The bus as that node reaches it, through its gate.
     #[must_use]
-    pub fn of_node(self: &Arc<Self>, node: &NodeId) -> Arc<dyn Bus> {
+    pub fn of_node(self: &Arc<Self>, node: &NodeId, gate: Arc<Gate>) -> Arc<dyn Bus> {
         Arc::new(NodeBus {
             bus: Arc::clone(self),
             node: node.clone(),
+            gate,
         })
     }
 
@@ -106,6 +113,20 @@ impl SimBus {
                 queue.waiting.lock().missed = true;
                 queue.arrived.notify_one();
             }
+        }
+    }
+
+    /// Lets all that is for a node wait, or go on.
+    pub fn set_stalled(&self, node: &NodeId, stalled: bool) {
+        let mut state = self.state.lock();
+        if stalled {
+            state.stalled.insert(node.clone());
+        } else {
+            state.stalled.remove(node);
+        }
+        for queue in state.queues.values().filter(|queue| queue.node == *node) {
+            queue.waiting.lock().stalled = stalled;
+            queue.arrived.notify_one();
         }
     }
 
@@ -136,6 +157,10 @@ impl SimBus {
         for node in away {
             self.state.lock().away.insert(node.clone());
             self.set_away(&node, false);
+        }
+        let stalled = self.state.lock().stalled.clone();
+        for node in stalled {
+            self.set_stalled(&node, false);
         }
         let mut state = self.state.lock();
         state.apart.clear();
@@ -183,7 +208,11 @@ impl SimBus {
         Ok(())
     }
 
-    fn subscribe(self: &Arc<Self>, node: &NodeId) -> Result<Box<dyn Subscription>, PortError> {
+    fn subscribe(
+        self: &Arc<Self>,
+        node: &NodeId,
+        gate: Arc<Gate>,
+    ) -> Result<Box<dyn Subscription>, PortError> {
         let mut state = self.state.lock();
         if state.away.contains(node) {
             return Err(PortError::new(PortErrorKind::Unavailable));
@@ -193,11 +222,19 @@ impl SimBus {
         let queue = Arc::new(Queue {
             node: node.clone(),
             arrived: Notify::new(),
-            waiting: Mutex::default(),
+            waiting: Mutex::new(Waiting {
+                stalled: state.stalled.contains(node),
+                ..Waiting::default()
+            }),
         });
         state.queues.insert(id, Arc::clone(&queue));
         let bus = Arc::clone(self);
-        Ok(Box::new(NodeSubscription { bus, id, queue }))
+        Ok(Box::new(NodeSubscription {
+            bus,
+            id,
+            queue,
+            gate,
+        }))
     }
 }
 
@@ -221,6 +258,9 @@ impl Queue {
         if waiting.closed {
             return Ok(None);
         }
+        if waiting.stalled {
+            return Err(None);
+        }
         if std::mem::take(&mut waiting.missed) {
             return Ok(Some(Incoming::Reconnected));
         }
@@ -239,6 +279,7 @@ impl Queue {
 struct NodeBus {
     bus: Arc<SimBus>,
     node: NodeId,
+    gate: Arc<Gate>,
 }
 
 #[async_trait]
@@ -253,11 +294,13 @@ impl Bus for NodeBus {
     }
 
     async fn publish(&self, to: To, payload: Bytes) -> Result<(), PortError> {
+        self.gate.pass().await;
         self.bus.publish(&self.node, &to, &payload)
     }
 
     async fn subscribe(&self, node: &NodeId) -> Result<Box<dyn Subscription>, PortError> {
-        self.bus.subscribe(node)
+        self.gate.pass().await;
+        self.bus.subscribe(node, Arc::clone(&self.gate))
     }
 }
 
@@ -266,12 +309,14 @@ struct NodeSubscription {
     bus: Arc<SimBus>,
     id: u64,
     queue: Arc<Queue>,
+    gate: Arc<Gate>,
 }
 
 #[async_trait]
 impl Subscription for NodeSubscription {
     async fn next(&mut self) -> Option<Incoming> {
         loop {
+            self.gate.pass().await;
             let at = match self.queue.poll() {
                 Ok(incoming) => return incoming,
                 Err(at) => at,

@@ -2,12 +2,16 @@
 
 mod bus;
 mod clock;
+mod gate;
+mod hot;
 mod registry;
+mod sky;
 mod store;
 
 pub use bus::{BusWeather, SimBus};
 pub use clock::SimClock;
+pub use gate::Gate;
+pub use hot::{SimHot, SimHotNode};
 pub use registry::SimRegistry;
-pub use store::{SimStore, StoreFault, StoreWeather};
-
-pub(crate) use store::SimStoreNode;
+pub use sky::{StoreFault, StoreWeather};
+pub use store::{SimStore, SimStoreNode};

@@ -5,139 +5,75 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
-use im_core::model::{ConversationId, Entry, Member, NodeId, Stamps, Timestamp, UserId};
+use im_core::model::Slot;
+use im_core::model::{ConversationId, Entry, Holder, Member, NodeId, Stamps, Timestamp, UserId};
 use im_core::port::{
-    Changed, Commit, Committed, LogQuery, MembershipPage, PortError, PortErrorKind, RecordKey,
-    Rejected, Store, View,
+    Cargo, CargoQuery, Changed, Commit, Committed, Hold, Holding, Holdings, LogQuery,
+    MembershipPage, Place, PortError, PortErrorKind, RecordKey, Rejected, Shard, Store, View,
+    Write,
 };
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::super::planted::Planted;
+use super::gate::Gate;
+use super::sky::{Fate, Sky, StoreFault, StoreWeather};
 use crate::memory::MemoryStore;
-
-/// How often what goes wrong, goes wrong: each is "one call in so many", 0 for never.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StoreWeather {
-    /// A call takes at most so many milliseconds before it happens, and again before it answers.
-    pub slow_ms: u64,
-    /// A write fails before it happens.
-    pub fail_before: u32,
-    /// A write happens and fails all the same: its outcome is unknown.
-    pub fail_after: u32,
-    /// Of a batch, some fail.
-    pub fail_some: u32,
-    /// A write takes seconds, so that nobody waits for its answer any more.
-    pub hang: u32,
-    /// A read fails.
-    pub fail_read: u32,
-}
-
-/// What goes wrong with every call for a while.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StoreFault {
-    /// Nothing works.
-    Away,
-    /// Nothing can be written.
-    Full,
-    /// Nothing answers in time.
-    Hang,
-}
-
-/// The longest that a hanging write takes; it happens before or after the wait.
-const HANG_MS: std::ops::RangeInclusive<u64> = 1_000..=9_000;
 
 /// A [`MemoryStore`] shared by the nodes of a run, with the faults of a seed.
 #[derive(Debug)]
 pub struct SimStore {
     memory: Arc<MemoryStore>,
     planted: Option<Planted>,
-    sky: Mutex<Sky>,
-}
-
-#[derive(Debug)]
-struct Sky {
-    rng: fastrand::Rng,
-    weather: StoreWeather,
-    fault: Option<StoreFault>,
-}
-
-/// What will happen to one write.
-#[derive(Debug, Clone, Copy)]
-struct Fate {
-    before: Duration,
-    after: Duration,
-    /// It goes on when nobody waits for it any more.
-    detached: bool,
-    happens: bool,
-    fails: Fails,
-    kind: PortErrorKind,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fails {
-    None,
-    /// By a bit for each commit of the batch.
-    Some(u64),
-    All,
+    sky: Sky,
 }
 
 impl SimStore {
     /// A store with that weather.
     #[must_use]
     pub fn new(memory: Arc<MemoryStore>, weather: StoreWeather, seed: u64) -> Self {
-        Self::planted(memory, weather, seed, None)
-    }
-
-    pub(crate) fn planted(
-        memory: Arc<MemoryStore>,
-        weather: StoreWeather,
-        seed: u64,
-        planted: Option<Planted>,
-    ) -> Self {
         Self {
             memory,
-            planted,
-            sky: Mutex::new(Sky {
-                rng: fastrand::Rng::with_seed(seed),
-                weather,
-                fault: None,
-            }),
+            planted: None,
+            sky: Sky::new(weather, seed),
         }
+    }
+
+    /// With a bug put in on purpose, if it is one of a store's.
+    #[must_use]
+    pub fn plant(mut self, planted: Option<Planted>) -> Self {
+        self.planted = planted;
+        if planted == Some(Planted::SlotUnfenced) {
+            self.memory.unfence();
+        }
+        self
     }
 
     /// Begins or ends a fault.
     pub fn set_fault(&self, fault: Option<StoreFault>) {
-        self.sky.lock().fault = fault;
+        self.sky.set_fault(fault);
+    }
+
+    /// Whether somebody asked and asked, without a wait in between.
+    #[must_use]
+    pub fn has_circled(&self) -> bool {
+        self.sky.has_circled()
     }
 
     /// Ends every fault, and the weather.
     pub fn calm(&self) {
-        let mut sky = self.sky.lock();
-        sky.fault = None;
-        sky.weather = StoreWeather::default();
+        self.sky.calm();
     }
 
-    /// The store as one node reaches it.
-    pub(crate) fn of_node(self: &Arc<Self>) -> SimStoreNode {
+    /// The store as one node reaches it, through its gate.
+    #[must_use]
+    pub fn of_node(self: &Arc<Self>, gate: Arc<Gate>) -> SimStoreNode {
         SimStoreNode {
             shared: Arc::clone(self),
+            gate,
             late: Mutex::default(),
         }
-    }
-
-    async fn read<T>(&self, call: impl FnOnce(&MemoryStore) -> T) -> Result<T, PortError> {
-        let (before, after, fails) = self.sky.lock().read();
-        pause(before).await;
-        if fails {
-            return Err(PortError::new(PortErrorKind::Unavailable));
-        }
-        let answer = call(&self.memory);
-        // What is true when it is read may be old when it arrives.
-        pause(after).await;
-        Ok(answer)
     }
 
     /// The batch as a store with a planted bug takes it.
@@ -148,7 +84,7 @@ impl SimStore {
                 Some(Planted::ExpectVersionIgnored) => commit.expect_version = None,
                 Some(Planted::NoDedupe) => {
                     for write in &mut commit.writes {
-                        if let im_core::port::Write::Append(entry) = write {
+                        if let Write::Append(entry) = write {
                             entry.cm_id = None;
                         }
                     }
@@ -158,84 +94,41 @@ impl SimStore {
         }
         batch
     }
-}
 
-impl Sky {
-    /// What will happen to the next write.
-    fn fate(&mut self) -> Fate {
-        let (before, after) = self.waits();
-        let (weather, fault) = (self.weather, self.fault);
-        let mut fate = Fate {
-            before,
-            after,
-            detached: self.rng.bool(),
-            happens: true,
-            fails: Fails::None,
-            kind: PortErrorKind::Unavailable,
-        };
-        let hangs = self.one_in(weather.hang) || fault == Some(StoreFault::Hang);
-        if fault == Some(StoreFault::Full) {
-            fate.happens = false;
-            fate.kind = PortErrorKind::Exhausted;
-        } else if fault == Some(StoreFault::Away) || self.one_in(weather.fail_before) {
-            fate.happens = false;
-        } else if self.one_in(weather.fail_after) {
-            fate.fails = Fails::All;
-        } else if self.one_in(weather.fail_some) {
-            fate.fails = Fails::Some(self.rng.u64(..));
+    /// Does a batch; who holds a log, a store without the fence does not ask.
+    fn apply(memory: &MemoryStore, batch: Vec<Commit>, is_fenced: bool) -> Answers {
+        if is_fenced {
+            return at_once(memory.commit(&batch));
         }
-        if hangs {
-            let long = self.long();
-            if self.rng.bool() {
-                fate.before += long;
-            } else {
-                fate.after += long;
+        let answers = batch.into_iter().flat_map(|mut commit| {
+            let view = at_once(memory.view(&commit.conv, &[])).ok().flatten();
+            let holder = view.map_or(Holder(0), |view| view.conversation.holder);
+            match commit.writes.first_mut() {
+                Some(Write::Hold(hold)) => hold.from = holder,
+                _ if holder == Holder(0) => {}
+                _ => commit.writes.insert(
+                    0,
+                    Write::Hold(Hold {
+                        from: holder,
+                        to: holder,
+                        head: None,
+                        lost: false,
+                    }),
+                ),
             }
-        }
-        fate
-    }
-
-    /// How long the next read takes before it happens and before it answers, and whether it fails.
-    fn read(&mut self) -> (Duration, Duration, bool) {
-        let (mut before, after) = self.waits();
-        let unlucky = self.one_in(self.weather.fail_read);
-        if self.fault == Some(StoreFault::Hang) {
-            before += self.long();
-        }
-        (
-            before,
-            after,
-            unlucky || self.fault == Some(StoreFault::Away),
-        )
-    }
-
-    fn waits(&mut self) -> (Duration, Duration) {
-        let slow_ms = self.weather.slow_ms;
-        let mut wait = || Duration::from_millis(self.rng.u64(0..=slow_ms));
-        (wait(), wait())
-    }
-
-    fn one_in(&mut self, many: u32) -> bool {
-        many > 0 && self.rng.u32(0..many) == 0
-    }
-
-    fn long(&mut self) -> Duration {
-        Duration::from_millis(self.rng.u64(HANG_MS))
+            at_once(memory.commit(&[commit]))
+        });
+        answers.collect()
     }
 }
 
-async fn pause(long: Duration) {
-    // A sleep of nothing would still give way to others.
-    if !long.is_zero() {
-        sleep(long).await;
-    }
-}
+type Answers = Vec<Result<Committed, Rejected>>;
 
 /// What a store answers that does everything in one breath.
-fn at_once<T>(call: impl Future<Output = T>) -> T {
+pub(super) fn at_once<T>(call: impl Future<Output = T>) -> T {
     match call.now_or_never() {
         Some(answer) => answer,
-        None => unreachable!("the store in memory never waits"),
+        None => unreachable!("what is in memory never waits"),
     }
 }
 
@@ -243,10 +136,11 @@ fn unavailable(kind: PortErrorKind) -> Rejected {
     Rejected::Store(PortError::new(kind))
 }
 
-/// The shared store as one node reaches it.
+/// A [`SimStore`] as one node reaches it.
 #[derive(Debug)]
-pub(crate) struct SimStoreNode {
+pub struct SimStoreNode {
     shared: Arc<SimStore>,
+    gate: Arc<Gate>,
     /// Commits that were answered and have not happened: only a planted bug has any.
     late: Mutex<JoinSet<()>>,
 }
@@ -257,33 +151,30 @@ impl SimStoreNode {
         self.late.lock().abort_all();
     }
 
-    async fn commit_as(&self, fate: Fate, batch: &[Commit]) -> Vec<Result<Committed, Rejected>> {
-        if !fate.happens {
-            pause(fate.before).await;
-            return batch.iter().map(|_| Err(unavailable(fate.kind))).collect();
-        }
+    async fn read<T>(&self, call: impl FnOnce(&MemoryStore) -> T) -> Result<T, PortError> {
+        let SimStore { memory, sky, .. } = &*self.shared;
+        sky.read(&self.gate, || call(memory)).await
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&MemoryStore) -> Result<T, PortError> + Send + 'static,
+    ) -> Result<T, PortError> {
+        let memory = Arc::clone(&self.shared.memory);
+        let write = self.shared.sky.write(&self.gate, move || work(&memory));
+        write.await
+    }
+
+    async fn commit_as(&self, fate: Fate, batch: &[Commit]) -> Answers {
         let (memory, commits) = (Arc::clone(&self.shared.memory), self.shared.bent(batch));
-        let (done, answer) = oneshot::channel();
-        let work = async move {
-            pause(fate.before).await;
-            // Whoever asked may have gone meanwhile; it has happened all the same.
-            let _ = done.send(at_once(memory.commit(&commits)));
-        };
-        if fate.detached {
-            tokio::spawn(work);
-        } else {
-            work.await;
-        }
-        let answers = answer.await.unwrap_or_default();
-        pause(fate.after).await;
-        let lost = |at: usize| match fate.fails {
-            Fails::None => false,
-            Fails::Some(bits) => bits >> (at % 64) & 1 == 1,
-            Fails::All => true,
+        let is_fenced = self.shared.planted != Some(Planted::NoFence);
+        let work = move || SimStore::apply(&memory, commits, is_fenced);
+        let Some(answers) = fate.carry_out(&self.gate, work).await else {
+            return batch.iter().map(|_| Err(unavailable(fate.kind))).collect();
         };
         let answers = answers.into_iter().enumerate();
         answers
-            .map(|(at, answer)| match lost(at) {
+            .map(|(at, answer)| match fate.loses(at) {
                 true => Err(unavailable(fate.kind)),
                 false => answer,
             })
@@ -291,7 +182,7 @@ impl SimStoreNode {
     }
 
     /// Answers now and writes later: the bug that every durability claim is about.
-    fn ack_before_commit(&self, batch: &[Commit]) -> Vec<Result<Committed, Rejected>> {
+    fn ack_before_commit(&self, batch: &[Commit]) -> Answers {
         let foretold = self.shared.memory.fork();
         let answers = at_once(foretold.commit(batch));
         let (memory, commits) = (Arc::clone(&self.shared.memory), batch.to_vec());
@@ -309,7 +200,7 @@ impl Store for SimStoreNode {
         if self.shared.planted == Some(Planted::AckBeforeCommit) {
             return self.ack_before_commit(batch);
         }
-        let fate = self.shared.sky.lock().fate();
+        let fate = self.shared.sky.fate().await;
         self.commit_as(fate, batch).await
     }
 
@@ -318,8 +209,8 @@ impl Store for SimStoreNode {
         conv: &ConversationId,
         users: &[UserId],
     ) -> Result<Option<View>, PortError> {
-        let read = |memory: &MemoryStore| at_once(memory.view(conv, users));
-        self.shared.read(read).await?
+        self.read(|memory| at_once(memory.view(conv, users)))
+            .await?
     }
 
     async fn members(
@@ -328,13 +219,12 @@ impl Store for SimStoreNode {
         after: Option<&UserId>,
         limit: usize,
     ) -> Result<Vec<Member>, PortError> {
-        let read = |memory: &MemoryStore| at_once(memory.members(conv, after, limit));
-        self.shared.read(read).await?
+        self.read(|memory| at_once(memory.members(conv, after, limit)))
+            .await?
     }
 
     async fn log(&self, conv: &ConversationId, query: LogQuery) -> Result<Vec<Entry>, PortError> {
-        let read = |memory: &MemoryStore| at_once(memory.log(conv, query));
-        self.shared.read(read).await?
+        self.read(|memory| at_once(memory.log(conv, query))).await?
     }
 
     async fn memberships(
@@ -344,22 +234,70 @@ impl Store for SimStoreNode {
         limit: usize,
         detail: bool,
     ) -> Result<MembershipPage, PortError> {
-        let read = |memory: &MemoryStore| at_once(memory.memberships(user, since, limit, detail));
-        self.shared.read(read).await?
+        self.read(|memory| at_once(memory.memberships(user, since, limit, detail)))
+            .await?
     }
 
     async fn changed(&self, since: &Stamps, limit: usize) -> Result<Changed, PortError> {
-        let read = |memory: &MemoryStore| at_once(memory.changed(since, limit));
-        self.shared.read(read).await?
+        self.read(|memory| at_once(memory.changed(since, limit)))
+            .await?
     }
 
     async fn record(&self, key: &RecordKey, now: Timestamp) -> Result<Option<String>, PortError> {
-        let read = |memory: &MemoryStore| at_once(memory.record(key, now));
-        self.shared.read(read).await?
+        self.read(|memory| at_once(memory.record(key, now))).await?
     }
 
     async fn enter(&self, node: &NodeId) -> Result<u64, PortError> {
-        let read = |memory: &MemoryStore| at_once(memory.enter(node));
-        self.shared.read(read).await?
+        self.read(|memory| at_once(memory.enter(node))).await?
+    }
+}
+
+#[async_trait]
+impl Shard for SimStoreNode {
+    async fn holdings(&self, known: Option<u64>) -> Result<Option<Holdings>, PortError> {
+        self.read(|memory| at_once(memory.holdings(known))).await?
+    }
+
+    async fn enroll(&self, place: Place, slots: &[Slot]) -> Result<(), PortError> {
+        let slots = slots.to_vec();
+        self.write(move |memory| at_once(memory.enroll(place, &slots)))
+            .await
+    }
+
+    async fn turn(
+        &self,
+        slot: Slot,
+        from: Option<Holding>,
+        to: Option<Holding>,
+    ) -> Result<bool, PortError> {
+        self.write(move |memory| at_once(memory.turn(slot, from, to)))
+            .await
+    }
+
+    async fn cargo(
+        &self,
+        slot: Slot,
+        query: &CargoQuery,
+        limit: usize,
+    ) -> Result<Cargo, PortError> {
+        self.read(|memory| at_once(memory.cargo(slot, query, limit)))
+            .await?
+    }
+
+    async fn receive(
+        &self,
+        slot: Slot,
+        mover: u64,
+        until: Timestamp,
+        cargo: &Cargo,
+    ) -> Result<(), PortError> {
+        let cargo = cargo.clone();
+        self.write(move |memory| at_once(memory.receive(slot, mover, until, &cargo)))
+            .await
+    }
+
+    async fn discard(&self, slot: Slot, limit: usize) -> Result<bool, PortError> {
+        self.write(move |memory| at_once(memory.discard(slot, limit)))
+            .await
     }
 }

@@ -87,7 +87,9 @@ impl Inner {
                 tokio::time::sleep(CLOSED_WAIT).await;
             }
             for conv in &left.doubtful {
-                let _ = self.take_over(conv).await;
+                if self.take_over(conv).await.is_err() {
+                    tokio::time::sleep(CLOSED_WAIT).await;
+                }
             }
             for conv in left.closed.iter().filter(|conv| self.closed.is_late(conv)) {
                 // If it fails, the log stays closed, and the next one tries.
@@ -147,7 +149,8 @@ impl Inner {
                     left.again.push(at, hot);
                     continue;
                 }
-                Ok(HotAnswer::Version(_)) => match self.is_still(commit, &mut hot).await {
+                Ok(HotAnswer::Version(known)) => match self.is_still(commit, &mut hot, known).await
+                {
                     Ok(true) => {
                         left.again.push(at, hot);
                         continue;
@@ -266,9 +269,14 @@ impl Inner {
         }
     }
 
-    /// Whether a commit that was decided on another version is good all the same: then it is
-    /// brought up to this one.
-    async fn is_still(&self, commit: &Commit, hot: &mut HotCommit) -> Result<bool, PortError> {
+    /// Whether a commit that was decided on another version than the tier's is good all the same:
+    /// then it is brought up to the store's.
+    async fn is_still(
+        &self,
+        commit: &Commit,
+        hot: &mut HotCommit,
+        known: Seq,
+    ) -> Result<bool, PortError> {
         let users: Vec<_> = commit.actor.iter().cloned().collect();
         let Some(view) = self.cold.view(&commit.conv, &users).await? else {
             return Ok(false);
@@ -276,6 +284,10 @@ impl Inner {
         let member = view.members.first();
         if conflicts(commit, Some(&view.conversation), member) {
             return Ok(false);
+        }
+        if view.conversation.version != known {
+            // The store took the log back while the tier was away.
+            self.take_over(&commit.conv).await?;
         }
         hot.expect_version = Some(view.conversation.version);
         Ok(true)

@@ -49,7 +49,14 @@ pub(crate) async fn run(inner: Weak<Inner>) {
 }
 
 /// Up to where the cold store has a log that the tier has under this number.
-type Flushed = BTreeMap<ConversationId, (Holder, Seq)>;
+pub(crate) type Cold = BTreeMap<ConversationId, (Holder, Seq)>;
+
+/// What a flush came to.
+struct Flushed {
+    cold: Cold,
+    /// Whether the tier heard of it.
+    noted: Result<(), PortError>,
+}
 
 impl Inner {
     /// Flushes what waits longest, of the lanes that are ours; how many logs that were.
@@ -61,7 +68,8 @@ impl Inner {
         let pending = self.hot.pending(which).await?;
         let (idle, pending): (Vec<_>, Vec<_>) = pending.into_iter().partition(|it| it.is_idle);
         let count = pending.len();
-        self.flush(pending).await?;
+        // A tier that is told nothing gives the same again: then there is a wait in between.
+        self.flush(pending).await?.noted?;
         for it in idle {
             self.release(&it.conv).await?;
         }
@@ -69,9 +77,13 @@ impl Inner {
     }
 
     /// Flushes these logs; up to where the cold store has each that is hot, and under which number.
-    pub(crate) async fn flush_logs(&self, convs: &[ConversationId]) -> Result<Flushed, PortError> {
+    pub(crate) async fn flush_logs(&self, convs: &[ConversationId]) -> Result<Cold, PortError> {
         let pending = self.hot.pending(Which::Of(convs)).await?;
-        self.flush(pending).await
+        let Flushed { cold, noted } = self.flush(pending).await?;
+        match noted {
+            Err(error) if self.is_cached() => Err(error),
+            _ => Ok(cold),
+        }
     }
 
     /// The batch to the cold store, and only then the word to the tier.
@@ -101,26 +113,38 @@ impl Inner {
                     tracing::warn!(%rejected, "the store refuses what is hot of a log");
                     refused.push(it);
                 }
-                _ => {
-                    if let Some(Err(rejected)) = cursors {
-                        tracing::warn!(%rejected, "the store refuses cursors");
+                entries => match cursors {
+                    Some(Err(Rejected::Store(error))) if error.is_retryable() => {
+                        failed = Some(error);
                         it.cursors.clear();
                         it.as_of = 0;
+                        if entries.is_some() {
+                            flushed.push(it);
+                        }
                     }
-                    flushed.push(it);
-                }
+                    Some(Err(rejected)) => {
+                        // Nobody's, and not kept: they would be brought again and again.
+                        tracing::warn!(%rejected, "the store refuses cursors");
+                        flushed.push(it);
+                    }
+                    _ => flushed.push(it),
+                },
             }
         }
-        self.note(&flushed).await?;
+        let noted = self.note(&flushed).await;
         for it in refused {
             self.go_on(&it).await?;
         }
         match failed {
             Some(error) if flushed.is_empty() => Err(error),
-            _ => Ok(flushed
-                .into_iter()
-                .map(|it| (it.conv.clone(), (it.holder, cold(&it))))
-                .collect()),
+            _ => {
+                let flushed = flushed.into_iter();
+                let cold = flushed.map(|it| (it.conv.clone(), (it.holder, cold(&it))));
+                Ok(Flushed {
+                    cold: cold.collect(),
+                    noted,
+                })
+            }
         }
     }
 
@@ -132,10 +156,7 @@ impl Inner {
         }
         let entries: usize = flushed.iter().map(|it| it.run.entries.len()).sum();
         metrics::counter!("im_hot_flushed_total").increment(entries as u64);
-        match self.hot.done(flushed).await {
-            Err(error) if self.is_cached() => Err(error),
-            _ => Ok(()),
-        }
+        self.hot.done(flushed).await
     }
 
     /// Waits until what was appended up to now is in the cold store.

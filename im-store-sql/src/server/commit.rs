@@ -4,19 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use sqlx::Connection as _;
+
 use im_core::model::{ConversationId, Slot, Stamp, UserId};
 use im_core::port::{Commit, Committed, PortError, PortErrorKind, Rejected};
 
-use super::Shared;
 use super::dialect::{Conn, Dialect};
 use super::fence::{Fence, moved};
 use super::load::{Reads, by_keys, load};
 use super::open::port_error;
 use super::row;
 use super::statement::{
-    ANSWER, Arg, BLOCK, CONVERSATION, ENTRY, MEMBER, NEW_ANSWER, NEW_CONVERSATION, Statement, Table,
+    ANSWER, Arg, BLOCK, BY_ID, CONVERSATION, ENTRY, Longer, MEMBER, NEW_ANSWER, NEW_CONVERSATION,
+    Statement, Table,
 };
 use super::work::{At, Work};
+use super::{Shared, quick};
 use crate::clock::now;
 
 /// How often a transaction is run until others are out of its way.
@@ -103,8 +106,12 @@ impl<D: Dialect> Shared<D> {
     }
 
     async fn try_commit(&self, batch: &[Commit]) -> Result<Answers, Broken> {
-        let mut tx = self.pool.begin().await?;
         let is_shard = self.is_shard.load(Ordering::Acquire);
+        let mut conn = self.pool.acquire().await?;
+        if !is_shard && let Some(answers) = quick::commit::<D>(&mut conn, batch).await? {
+            return Ok(answers);
+        }
+        let mut tx = conn.begin().await?;
         let answers = decide_and_write::<D>(&mut tx, batch, Reads::Plain, is_shard).await?;
         tx.commit().await?;
         Ok(answers)
@@ -164,15 +171,29 @@ async fn write<D: Dialect>(
         }
     }
     rows::<D>(conn, &MEMBER, members).await?;
-    let mut conversations = Vec::new();
+    let (mut anew, mut longer) = (Vec::new(), Vec::new());
     for (conv, held) in &work.convs {
-        if let (true, Some(no)) = (held.changed, work.numbers.get(conv)) {
+        let (true, Some(no)) = (held.changed, work.numbers.get(conv)) else {
+            continue;
+        };
+        let stamp = stamp(held.stamp);
+        if held.anew {
             let mut values = vec![Arg::from(*no)];
-            values.extend(row::conversation(&held.row, stamp(held.stamp)));
-            conversations.push(values);
+            values.extend(row::conversation(&held.row, stamp));
+            anew.push(values);
+        } else {
+            longer.push(Longer {
+                no: *no,
+                head: held.row.head.0 as i64,
+                stamp: stamp.0 as i64,
+            });
         }
     }
-    rows::<D>(conn, &CONVERSATION, conversations).await
+    rows::<D>(conn, &CONVERSATION, anew).await?;
+    if !longer.is_empty() {
+        D::fetch(conn, D::lengthen(&longer)).await?;
+    }
+    Ok(())
 }
 
 pub(super) async fn rows<D: Dialect>(
@@ -204,8 +225,7 @@ async fn begin_conversations<D: Dialect>(
     let made = made.map(|held| row::conversation(&held.row, Stamp(0)));
     rows::<D>(conn, &NEW_CONVERSATION, made.collect()).await?;
     let keys = new.iter().map(|conv| vec![conv.into()]).collect();
-    let select = "SELECT c.no, c.id FROM im_conversation c";
-    for mut row in by_keys::<D>(conn, select, &["c.id"], keys, "").await? {
+    for mut row in by_keys::<D>(conn, &BY_ID, keys, "").await? {
         let no = row.int()?;
         work.numbers.insert(row.conv()?, no);
     }

@@ -11,7 +11,7 @@ use sqlx::{Database, Pool};
 
 use super::ServerOptions;
 use super::row::Row;
-use super::statement::{Arg, Statement, Table};
+use super::statement::{Appends, Arg, Longer, Look, Statement, Table};
 
 /// The connection of a dialect.
 pub type Conn<D> = <<D as Dialect>::Db as Database>::Connection;
@@ -43,6 +43,11 @@ pub trait Dialect: Debug + Send + Sync + Sized + 'static {
         statement: Statement,
     ) -> impl Future<Output = Result<Vec<Row>, sqlx::Error>> + Send;
 
+    /// The rows whose key is one of these, at least one. More conditions may follow, with `AND`.
+    /// Where the database locks rows as it finds them, it does so in the order of the keys.
+    #[doc(hidden)]
+    fn look_up(look: &Look<'_>, keys: Vec<Vec<Arg>>) -> Statement;
+
     /// A condition: the columns hold one of these rows.
     #[doc(hidden)]
     fn any_of(columns: &[&str], rows: Vec<Vec<Arg>>) -> Statement;
@@ -50,6 +55,17 @@ pub trait Dialect: Debug + Send + Sync + Sized + 'static {
     /// Statements that write all rows.
     #[doc(hidden)]
     fn write(table: &Table, rows: Vec<Vec<Arg>>) -> Vec<Statement>;
+
+    /// One statement, a transaction of its own, that appends the batch if every conversation is
+    /// there, free, and of the version expected, and then gives each one's place among the batch's,
+    /// the head that it had, and its version. Otherwise it gives nothing, or fails, and has written
+    /// nothing. `None`: the database has no such statement.
+    #[doc(hidden)]
+    fn append(appends: Appends) -> Option<Statement>;
+
+    /// Writes what has changed of conversations that got longer.
+    #[doc(hidden)]
+    fn lengthen(conversations: &[Longer]) -> Statement;
 
     /// Whether the same transaction may succeed when it is run again: another one was in the way.
     #[doc(hidden)]

@@ -15,6 +15,7 @@ use im_core::port::{Commit, PortError, PortErrorKind, Rejected};
 use super::commit::Broken;
 use super::dialect::{Conn, Dialect};
 use super::load::{Reads, by_keys};
+use super::statement::Look;
 
 /// The fence of one batch.
 #[derive(Debug)]
@@ -78,10 +79,15 @@ async fn open<D: Dialect>(
     reads: Reads,
 ) -> Result<BTreeMap<i64, i64>, Broken> {
     let keys = slots.into_iter().map(|slot| vec![slot.into()]).collect();
-    let select = "SELECT slot, epoch FROM im_slot";
-    let then = format!(" AND phase = 'open'{}", reads.clause());
+    let look = Look {
+        what: "o.slot, o.epoch",
+        table: "im_slot o",
+        index: "PRIMARY",
+        columns: &["o.slot"],
+    };
+    let then = format!(" AND o.phase = 'open'{}", reads.clause());
     let mut found = BTreeMap::new();
-    for mut row in by_keys::<D>(conn, select, &["slot"], keys, &then).await? {
+    for mut row in by_keys::<D>(conn, &look, keys, &then).await? {
         found.insert(row.int()?, row.int()?);
     }
     Ok(found)

@@ -14,7 +14,7 @@ use im_core::port::{
 use super::Shared;
 use super::dialect::Dialect;
 use super::row::{CONVERSATION, ENTRY, MEMBER};
-use super::statement::{Arg, Statement};
+use super::statement::{Arg, Look, Statement};
 use crate::error::corrupt;
 use crate::text::{UNREAD_MAX, say_kinds};
 
@@ -175,8 +175,13 @@ impl<D: Dialect> Shared<D> {
         if keys.is_empty() {
             return Ok(());
         }
-        let statement = Statement::new(format!("SELECT e.conv, {ENTRY} FROM im_entry e WHERE "))
-            .join(D::any_of(&["e.conv", "e.seq"], keys));
+        let look = Look {
+            what: &format!("e.conv, {ENTRY}"),
+            table: "im_entry e",
+            index: "PRIMARY",
+            columns: &["e.conv", "e.seq"],
+        };
+        let statement = D::look_up(&look, keys);
         let mut found = HashMap::new();
         for mut row in self.fetch(statement).await? {
             found.insert(row.int()?, row);

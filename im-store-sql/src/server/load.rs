@@ -10,11 +10,11 @@ use im_core::rule::commit::{Stored, actor_asked, appends, changes_rules, member_
 use super::commit::Broken;
 use super::dialect::{Conn, Dialect};
 use super::row::{CONVERSATION, Fields, MEMBER};
-use super::statement::{Arg, Statement};
+use super::statement::{Arg, BY_ID, Look};
 use super::work::{Answer, Held, Work, answer_key};
 
-/// Most keys of one look-up: as many `OR`s MySQL's planner still looks up one by one.
-const KEYS_MAX: usize = 512;
+/// Most keys of one look-up, so that no statement grows with what a batch happens to hold.
+const KEYS_MAX: usize = 4_096;
 
 /// How rows are read behind the locks of their conversations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,11 +50,11 @@ pub(super) async fn load<D: Dialect>(
     Ok(work)
 }
 
-/// Rows of `SELECT … WHERE (columns in keys) …`, in as few statements as the keys allow.
+/// The rows that the keys find and the condition lets through, in as few statements as the keys
+/// allow.
 pub(super) async fn by_keys<D: Dialect>(
     conn: &mut Conn<D>,
-    select: &str,
-    columns: &[&str],
+    look: &Look<'_>,
     keys: Vec<Vec<Arg>>,
     then: &str,
 ) -> Result<Vec<Fields>, sqlx::Error> {
@@ -65,10 +65,7 @@ pub(super) async fn by_keys<D: Dialect>(
         if some.is_empty() {
             return Ok(found);
         }
-        let statement = Statement::new(select)
-            .then(" WHERE ")
-            .join(D::any_of(columns, some))
-            .then(then);
+        let statement = D::look_up(look, some).then(then);
         let rows = D::fetch(&mut *conn, statement).await?;
         found.extend(rows.into_iter().map(Fields::from));
     }
@@ -85,10 +82,13 @@ async fn conversations<D: Dialect>(
         .map(|commit| &commit.conv)
         .collect();
     let keys = ids.into_iter().map(|id| vec![id.into()]).collect();
-    let select = format!("SELECT {CONVERSATION} FROM im_conversation c");
+    let look = Look {
+        what: CONVERSATION,
+        ..BY_ID
+    };
     // Everybody takes the locks in the same order.
     let then = " ORDER BY c.id FOR UPDATE";
-    for mut row in by_keys::<D>(conn, &select, &["c.id"], keys, then).await? {
+    for mut row in by_keys::<D>(conn, &look, keys, then).await? {
         let (no, conversation, stamp) = row.conversation()?;
         work.numbers.insert(conversation.id.clone(), no);
         let id = conversation.id.clone();
@@ -126,9 +126,13 @@ async fn sent<D: Dialect>(
         }
     }
     let ids = by_number(work);
-    let select = "SELECT e.conv, e.sender, e.cm_id, e.seq, e.id, e.at, e.digest FROM im_entry e";
-    let columns = ["e.conv", "e.sender", "e.cm_id"];
-    for mut row in by_keys::<D>(conn, select, &columns, keys, reads.clause()).await? {
+    let look = Look {
+        what: "e.conv, e.sender, e.cm_id, e.seq, e.id, e.at, e.digest",
+        table: "im_entry e",
+        index: "im_entry_cm",
+        columns: &["e.conv", "e.sender", "e.cm_id"],
+    };
+    for mut row in by_keys::<D>(conn, &look, keys, reads.clause()).await? {
         let (no, from, cm_id) = (row.int()?, row.user()?, row.cm_id()?);
         let stored = Stored {
             seq: row.seq()?,
@@ -165,9 +169,13 @@ async fn standing<D: Dialect>(
         }
     }
     let ids = by_number(work);
-    let select = "SELECT e.conv, e.seq, e.id FROM im_entry e";
-    let columns = ["e.conv", "e.seq"];
-    for mut row in by_keys::<D>(conn, select, &columns, keys, reads.clause()).await? {
+    let look = Look {
+        what: "e.conv, e.seq, e.id",
+        table: "im_entry e",
+        index: "PRIMARY",
+        columns: &["e.conv", "e.seq"],
+    };
+    for mut row in by_keys::<D>(conn, &look, keys, reads.clause()).await? {
         let (no, seq, id) = (row.int()?, row.seq()?, row.int()? as u64);
         if let Some(conv) = ids.get(&no) {
             work.standing.insert((conv.clone(), seq), MessageId(id));
@@ -215,9 +223,14 @@ async fn members<D: Dialect>(
     let ids = by_number(work);
     let keys = asked.into_iter();
     let keys = keys.map(|(no, user)| vec![no.into(), Arc::<str>::from(user).into()]);
-    let select = format!("SELECT m.conv, {MEMBER} FROM im_member m");
-    let columns = ["m.conv", "m.user_id"];
-    for mut row in by_keys::<D>(conn, &select, &columns, keys.collect(), reads.clause()).await? {
+    let what = format!("m.conv, {MEMBER}");
+    let look = Look {
+        what: &what,
+        table: "im_member m",
+        index: "PRIMARY",
+        columns: &["m.conv", "m.user_id"],
+    };
+    for mut row in by_keys::<D>(conn, &look, keys.collect(), reads.clause()).await? {
         let no = row.int()?;
         let (member, stamp) = row.member()?;
         if let Some(conv) = ids.get(&no) {
@@ -243,10 +256,14 @@ async fn answers<D: Dialect>(
     let keys = keys
         .iter()
         .map(|(user, key)| vec![Arc::<str>::from(user).into(), key.as_str().into()]);
-    let select = "SELECT a.user_id, a.request_key, a.value, a.expires_at FROM im_answer a";
-    let columns = ["a.user_id", "a.request_key"];
+    let look = Look {
+        what: "a.user_id, a.request_key, a.value, a.expires_at",
+        table: "im_answer a",
+        index: "PRIMARY",
+        columns: &["a.user_id", "a.request_key"],
+    };
     let then = " ORDER BY a.user_id, a.request_key FOR UPDATE";
-    for mut row in by_keys::<D>(conn, select, &columns, keys.collect(), then).await? {
+    for mut row in by_keys::<D>(conn, &look, keys.collect(), then).await? {
         let (user, key) = (row.user()?, row.text()?);
         let record = Record {
             key: RecordKey::Answer {

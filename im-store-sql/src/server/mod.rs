@@ -20,6 +20,7 @@ mod mysql;
 mod open;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod quick;
 mod read;
 mod row;
 mod shard;
@@ -43,7 +44,7 @@ pub use dialect::Dialect;
 pub mod parts {
     pub use super::dialect::Conn;
     pub use super::row::{Cell, Row};
-    pub use super::statement::{Arg, Holds, Statement, Table};
+    pub use super::statement::{Appends, Arg, Holds, Longer, Look, Statement, Table};
 }
 #[cfg(feature = "mysql")]
 pub use mysql::MySqlDialect;

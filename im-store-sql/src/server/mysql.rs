@@ -1,5 +1,7 @@
 //! MySQL and MariaDB: rows go in as lists of values. A statement's text depends on how many there
-//! are, so they come in powers of two, and few texts are prepared.
+//! are, so they come in few sizes, and few texts are prepared. What is looked up, and numbers, go
+//! in as one JSON text, which has no size: lists of keys are planned key by key, and cost more than
+//! what they find.
 
 use std::str::FromStr;
 
@@ -16,13 +18,19 @@ use sqlx::{
 
 use super::dialect::Dialect;
 use super::row::{Cell, Row};
-use super::statement::{Arg, Statement, Table};
+use super::statement::{Appends, Arg, Longer, Look, Statement, Table};
 use super::{Durability, ServerOptions};
 use crate::text::own;
 
 /// Most rows of one statement: of the widest table's twelve columns far below the 65,535 values
 /// that a statement may have.
 const ROWS_MAX: usize = 512;
+/// Above this many rows, a statement has a multiple of it: at most two statements for what fits
+/// one, and of a table at most 47 texts.
+const ROWS_STEP: usize = 32;
+/// The statements that a connection keeps prepared. The server's own bound, for all connections
+/// together, is 16,382 unless it is set otherwise.
+const STATEMENTS_MAX: usize = 200;
 
 /// The dialect of MySQL and MariaDB.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +75,7 @@ impl Dialect for MySqlDialect {
             })
         });
         let connect = MySqlConnectOptions::from_str(&address)?;
+        let connect = connect.statement_cache_capacity(STATEMENTS_MAX);
         // The pool would go on trying, and then not say what was wrong.
         connect.connect().await?.close().await?;
         pool.connect_with(connect).await
@@ -81,6 +90,33 @@ impl Dialect for MySqlDialect {
             .fetch_all(conn)
             .await?;
         rows.iter().map(read).collect()
+    }
+
+    fn look_up(look: &Look<'_>, keys: Vec<Vec<Arg>>) -> Statement {
+        let first = keys.first().map_or(&[][..], Vec::as_slice);
+        let columns = first.iter().enumerate().map(|(at, key)| {
+            let holds = match key {
+                Arg::Int(_) | Arg::Ints(_) => "BIGINT",
+                // As wide as the widest key. Bytes, as the columns are.
+                Arg::Text(_) | Arg::Texts(_) => "VARBINARY(512)",
+            };
+            format!("k{at} {holds} PATH '$[{at}]'")
+        });
+        let columns: Vec<_> = columns.collect();
+        let same = look.columns.iter().enumerate();
+        let same: Vec<_> = same.map(|(at, name)| format!("{name} = k{at}")).collect();
+        // Key by key, in their order, and by the index, however few rows there are: what is passed
+        // on the way would be locked with what is found.
+        let text = format!(
+            "SELECT {} FROM JSON_TABLE(?, '$[*]' COLUMNS ({})) k \
+             STRAIGHT_JOIN {} FORCE INDEX ({}) ON {} WHERE 1 = 1",
+            look.what,
+            columns.join(", "),
+            look.table,
+            look.index,
+            same.join(" AND ")
+        );
+        Statement::new(text).bind(Arg::Text(Some(json(&keys).into())))
     }
 
     fn any_of(columns: &[&str], mut rows: Vec<Vec<Arg>>) -> Statement {
@@ -123,7 +159,10 @@ impl Dialect for MySqlDialect {
         }
         let mut statements = Vec::new();
         while !rows.is_empty() {
-            let takes = (1_usize << rows.len().ilog2()).min(ROWS_MAX);
+            let takes = match rows.len() {
+                few @ 0..=ROWS_STEP => few,
+                many => (many - many % ROWS_STEP).min(ROWS_MAX),
+            };
             let rest = rows.split_off(takes);
             statements.push(Statement {
                 text: format!(
@@ -137,6 +176,22 @@ impl Dialect for MySqlDialect {
             rows = rest;
         }
         statements
+    }
+
+    fn append(_: Appends) -> Option<Statement> {
+        // No statement writes to two tables and gives rows, but in a stored procedure.
+        None
+    }
+
+    fn lengthen(conversations: &[Longer]) -> Statement {
+        let keys = conversations.iter();
+        let keys = keys.map(|it| vec![it.no.into(), it.head.into(), it.stamp.into()]);
+        let keys: Vec<Vec<Arg>> = keys.collect();
+        let text = "UPDATE JSON_TABLE(?, '$[*]' COLUMNS (no BIGINT PATH '$[0]', \
+                    head BIGINT PATH '$[1]', stamp BIGINT PATH '$[2]')) k \
+                    STRAIGHT_JOIN im_conversation c FORCE INDEX (PRIMARY) ON c.no = k.no \
+                    SET c.head = k.head, c.stamp = k.stamp";
+        Statement::new(text).bind(Arg::Text(Some(json(&keys).into())))
     }
 
     fn is_in_the_way(error: &sqlx::Error) -> bool {
@@ -194,6 +249,40 @@ impl Dialect for MySqlDialect {
 fn number(error: &dyn DatabaseError) -> u16 {
     let error = error.try_downcast_ref::<MySqlDatabaseError>();
     error.map_or(0, MySqlDatabaseError::number)
+}
+
+/// Rows as JSON: a list of lists.
+fn json(rows: &[Vec<Arg>]) -> String {
+    let mut text = String::with_capacity(64 * rows.len() + 2);
+    text.push('[');
+    for (at, row) in rows.iter().enumerate() {
+        text.push_str(if at == 0 { "[" } else { ",[" });
+        for (at, value) in row.iter().enumerate() {
+            if at > 0 {
+                text.push(',');
+            }
+            match value {
+                Arg::Int(Some(value)) => text.push_str(&value.to_string()),
+                Arg::Text(Some(value)) => quote(&mut text, value),
+                _ => text.push_str("null"),
+            }
+        }
+        text.push(']');
+    }
+    text.push(']');
+    text
+}
+
+fn quote(text: &mut String, value: &str) {
+    text.push('"');
+    for char in value.chars() {
+        match char {
+            '"' | '\\' => text.extend(['\\', char]),
+            '\0'..='\x1f' => text.push_str(&format!("\\u{:04x}", u32::from(char))),
+            _ => text.push(char),
+        }
+    }
+    text.push('"');
 }
 
 fn ready(statement: Statement) -> Result<(String, MySqlArguments), sqlx::Error> {

@@ -14,9 +14,28 @@ use sqlx::{
 
 use super::dialect::Dialect;
 use super::row::{Cell, Row};
-use super::statement::{Arg, Holds, Statement, Table};
+use super::statement::{Appends, Arg, ENTRY, Holds, Longer, Look, Statement, Table};
 use super::{Durability, ServerOptions};
 use crate::text::own;
+
+/// [`Dialect::append`] up to the entries: the conversations' rows, locked in the order of their ids
+/// and thereby the newest; then what the entries need of them, if all are there and as expected.
+const LOCK: &str = "WITH c AS MATERIALIZED (\
+     SELECT no, id, head, version FROM im_conversation \
+     WHERE id = ANY(?::text[]) AND holder = 0 ORDER BY id FOR UPDATE), \
+     k AS MATERIALIZED (SELECT c.*, row_number() OVER (ORDER BY id) AS at FROM c), \
+     ok AS MATERIALIZED (SELECT array_agg(no ORDER BY at) AS numbers, \
+     array_agg(head ORDER BY at) AS heads FROM k HAVING count(*) = ? \
+     AND bool_and(coalesce((?::bigint[])[at] = version, true)))";
+/// And after them. The stamps wait for the entries, since nobody else gets one from then on. In a
+/// database that others have made one of several, the stamp is NULL, which its column refuses, so
+/// that nothing stays of the statement.
+const STAMP_AND_LENGTHEN: &str = ", \
+     s AS (UPDATE im_meta SET stamp = CASE WHEN shard IS NULL THEN stamp + ? END \
+     FROM (SELECT count(*) AS entries FROM e) d WHERE d.entries > 0 RETURNING stamp) \
+     UPDATE im_conversation u SET head = k.head + (?::bigint[])[k.at], \
+     stamp = s.stamp - ? + (?::bigint[])[k.at] FROM s, k WHERE u.no = k.no \
+     RETURNING k.at, k.head, k.version";
 
 /// The PostgreSQL dialect.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +101,11 @@ impl Dialect for PostgresDialect {
         rows.iter().map(read).collect()
     }
 
+    fn look_up(look: &Look<'_>, keys: Vec<Vec<Arg>>) -> Statement {
+        let select = format!("SELECT {} FROM {} WHERE ", look.what, look.table);
+        Statement::new(select).join(Self::any_of(look.columns, keys))
+    }
+
     fn any_of(columns: &[&str], rows: Vec<Vec<Arg>>) -> Statement {
         let arrays = columns_of(rows, columns.len());
         let marks = vec!["?"; columns.len()].join(", ");
@@ -99,19 +123,11 @@ impl Dialect for PostgresDialect {
         if rows.is_empty() {
             return Vec::new();
         }
-        let marks: Vec<_> = table
-            .columns
-            .iter()
-            .map(|(_, holds)| match holds {
-                Holds::Ints => "?::bigint[]",
-                Holds::Texts => "?::text[]",
-            })
-            .collect();
+        let (rows, args) = unnest(table, rows);
         let mut text = format!(
-            "INSERT INTO {} ({}) SELECT * FROM unnest({})",
+            "INSERT INTO {} ({}) SELECT * FROM {rows}",
             table.name,
             table.names(),
-            marks.join(", ")
         );
         if !table.key.is_empty() {
             let set: Vec<_> = table
@@ -128,14 +144,54 @@ impl Dialect for PostgresDialect {
                 table.key.join(", ")
             ));
         }
-        let mut args = columns_of(rows, table.columns.len());
-        // A column without any value still has its type.
-        for (arg, (_, holds)) in args.iter_mut().zip(table.columns) {
-            if let (Arg::Ints(values), Holds::Texts) = (&*arg, holds) {
-                *arg = Arg::Texts(vec![None; values.len()]);
-            }
-        }
         vec![Statement { text, args }]
+    }
+
+    fn append(appends: Appends) -> Option<Statement> {
+        let names = ENTRY.names();
+        let values = ENTRY.columns.iter().map(|(name, _)| match *name {
+            "conv" => "ok.numbers[x.conv]".to_owned(),
+            "seq" => "ok.heads[x.conv] + x.seq".to_owned(),
+            name => format!("x.{name}"),
+        });
+        let values: Vec<_> = values.collect();
+        let (entries, args) = unnest(&ENTRY, appends.entries);
+        let statement = Statement::new(LOCK)
+            .bind(appends.ids)
+            .bind(appends.conversations)
+            .bind(appends.versions)
+            .then(&format!(
+                ", e AS (INSERT INTO im_entry ({names}) SELECT {} FROM ok, {entries} x ({names}) \
+                 RETURNING 1)",
+                values.join(", ")
+            ));
+        let statement = args.into_iter().fold(statement, Statement::bind);
+        Some(
+            statement
+                .then(STAMP_AND_LENGTHEN)
+                .bind(appends.stamps_taken)
+                .bind(appends.counts)
+                .bind(appends.stamps_taken)
+                .bind(appends.stamps),
+        )
+    }
+
+    fn lengthen(conversations: &[Longer]) -> Statement {
+        let column = |of: fn(&Longer) -> i64| {
+            let values = conversations.iter().map(|it| Some(of(it)));
+            Arg::Ints(values.collect())
+        };
+        Statement {
+            text: "UPDATE im_conversation c SET head = k.head, stamp = k.stamp \
+                   FROM unnest(?::bigint[], ?::bigint[], ?::bigint[]) k (no, head, stamp) \
+                   WHERE c.no = k.no"
+                .to_owned(),
+            args: vec![
+                column(|it| it.no),
+                column(|it| it.head),
+                column(|it| it.stamp),
+            ],
+        }
     }
 
     fn is_in_the_way(error: &sqlx::Error) -> bool {
@@ -180,6 +236,23 @@ impl Dialect for PostgresDialect {
         let moved = sqlx::query_scalar(own(text)).bind(by);
         moved.fetch_optional(conn).await
     }
+}
+
+/// A table's rows as the function that makes them of arrays, and the arrays.
+fn unnest(table: &Table, rows: Vec<Vec<Arg>>) -> (String, Vec<Arg>) {
+    let marks = table.columns.iter().map(|(_, holds)| match holds {
+        Holds::Ints => "?::bigint[]",
+        Holds::Texts => "?::text[]",
+    });
+    let marks: Vec<_> = marks.collect();
+    let mut args = columns_of(rows, table.columns.len());
+    // A column without any value still has its type.
+    for (arg, (_, holds)) in args.iter_mut().zip(table.columns) {
+        if let (Arg::Ints(values), Holds::Texts) = (&*arg, holds) {
+            *arg = Arg::Texts(vec![None; values.len()]);
+        }
+    }
+    (format!("unnest({})", marks.join(", ")), args)
 }
 
 /// The rows' columns, as arrays.

@@ -214,9 +214,14 @@ pub(super) fn member(no: i64, member: &Member, stamp: Stamp) -> Vec<Arg> {
 
 /// An entry's values.
 pub(super) fn entry(no: i64, entry: &Entry) -> Vec<Arg> {
+    new_entry(no, entry.seq, &entry.new)
+}
+
+/// The values of an entry that gets that place.
+pub(super) fn new_entry(no: i64, seq: Seq, entry: &NewEntry) -> Vec<Arg> {
     vec![
         no.into(),
-        entry.seq.into(),
+        seq.into(),
         (entry.id.0 as i64).into(),
         Arc::<str>::from(&entry.from).into(),
         entry.at.0.into(),

@@ -88,6 +88,58 @@ impl Statement {
     }
 }
 
+/// Rows of a table that are found by a key of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    /// What of them is wanted.
+    pub(super) what: &'a str,
+    /// The table, with its alias.
+    pub(super) table: &'static str,
+    /// The key's index, as MySQL calls it.
+    pub(super) index: &'static str,
+    /// The key's columns.
+    pub(super) columns: &'static [&'static str],
+}
+
+/// A batch that only appends. What there is for each conversation is in the order of their ids.
+#[derive(Debug)]
+pub struct Appends {
+    /// How many conversations.
+    pub(super) conversations: i64,
+    /// Their ids.
+    pub(super) ids: Arg,
+    /// The versions that are expected, where one is.
+    pub(super) versions: Arg,
+    /// How many entries each gets.
+    pub(super) counts: Arg,
+    /// The numbers of their stamps, from 1.
+    pub(super) stamps: Arg,
+    /// How many stamps are taken.
+    pub(super) stamps_taken: i64,
+    /// Rows of [`ENTRY`], but for two: the conversation's number is its place among the batch's,
+    /// and the entry's is counted from the conversation's head; both from 1.
+    pub(super) entries: Vec<Vec<Arg>>,
+}
+
+/// A conversation that got longer, and nothing else.
+#[derive(Debug, Clone, Copy)]
+pub struct Longer {
+    /// Its number.
+    pub(super) no: i64,
+    /// Its last place.
+    pub(super) head: i64,
+    /// Its stamp.
+    pub(super) stamp: i64,
+}
+
+/// Conversations by their ids.
+pub(super) const BY_ID: Look<'static> = Look {
+    what: "c.no, c.id",
+    table: "im_conversation c",
+    index: "id",
+    columns: &["c.id"],
+};
+
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holds {

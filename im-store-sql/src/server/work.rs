@@ -25,6 +25,8 @@ pub(super) struct Held<T> {
     pub(super) row: T,
     pub(super) stamp: At,
     pub(super) changed: bool,
+    /// Of a conversation: more than its head and its stamp.
+    pub(super) anew: bool,
 }
 
 impl<T> Held<T> {
@@ -33,6 +35,7 @@ impl<T> Held<T> {
             row,
             stamp: At::Before(stamp),
             changed: false,
+            anew: false,
         }
     }
 
@@ -41,6 +44,7 @@ impl<T> Held<T> {
             row,
             stamp: At::New(stamp),
             changed: true,
+            anew: false,
         }
     }
 }
@@ -177,7 +181,7 @@ impl Work {
         let Some(held) = self.convs.get_mut(conv) else {
             return;
         };
-        held.changed = true;
+        (held.changed, held.anew) = (true, true);
         if rule::hold(&mut held.row, hold) {
             held.stamp = At::New(step.stamp(&mut self.stamps));
         }
@@ -245,6 +249,7 @@ impl Work {
         if rules && !done.appended.is_empty() {
             held.row.version = held.row.head;
         }
+        held.anew |= rules;
         done.version = held.row.version;
         let is_longer = done.appended.iter().any(|it| !it.dup);
         if rules || done.created || is_longer {

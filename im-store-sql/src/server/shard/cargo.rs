@@ -13,7 +13,7 @@ use crate::server::dialect::{Conn, Dialect};
 use crate::server::load::by_keys;
 use crate::server::row::{self, CONVERSATION, Fields, MEMBER};
 use crate::server::statement::{
-    ANSWER, BLOCK, CONVERSATION_BY_ID, ENTRY, MEMBER as MEMBERS, Statement,
+    ANSWER, BLOCK, BY_ID, CONVERSATION_BY_ID, ENTRY, MEMBER as MEMBERS, Statement,
 };
 
 /// Conversations looked at by one removal.
@@ -183,9 +183,8 @@ async fn conversations<D: Dialect>(conn: &mut Conn<D>, cargo: &Cargo) -> Result<
     ids.sort_unstable();
     ids.dedup();
     let keys = ids.into_iter().map(|id| vec![id.into()]).collect();
-    let select = "SELECT c.no, c.id FROM im_conversation c";
     let mut numbers = HashMap::new();
-    for mut row in by_keys::<D>(conn, select, &["c.id"], keys, "").await? {
+    for mut row in by_keys::<D>(conn, &BY_ID, keys, "").await? {
         let no = row.int()?;
         numbers.insert(row.conv()?, no);
     }

@@ -1,7 +1,7 @@
 //! How many rows a second `Store::commit` takes, beside plain sqlx with the same rows in the same
 //! batches on the same database: `cargo run --release -p im-store-sql --example append`, for the
 //! servers with `--features postgres,mysql` and `-- postgres://…` or `-- mysql://…` (a database of
-//! its own: it makes tables there).
+//! its own: it makes tables there). Other batches than the usual follow the address.
 #![allow(clippy::unwrap_used, reason = "a measurement may stop where it stands")]
 
 mod ours;
@@ -22,7 +22,15 @@ async fn main() {
         "{:>6} {:>12} {:>12} {:>6}",
         "batch", "plain row/s", "store row/s", "share"
     );
-    for batch in [1, 10, 100, 1_000] {
+    let batches: Vec<usize> = std::env::args()
+        .skip(2)
+        .map(|it| it.parse().unwrap())
+        .collect();
+    let batches = match batches.is_empty() {
+        true => vec![1, 10, 100, 1_000],
+        false => batches,
+    };
+    for batch in batches {
         let mut best = (0.0_f64, 0.0_f64);
         // In turn, twice: the machine's disk is shared.
         for round in 0..2 {

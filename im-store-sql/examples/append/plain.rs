@@ -56,13 +56,15 @@ pub(crate) async fn sqlite(path: &str, batch: usize) -> f64 {
 #[cfg(all(feature = "postgres", feature = "mysql"))]
 macro_rules! on_server {
     ($name:ident, $connection:ty, $text:literal, $ids:literal) => {
-        /// The same on a server; the table is made anew.
+        /// The same on a server, with the columns and keys of the store's entries; the table is
+        /// made anew.
         pub(crate) async fn $name(address: &str, batch: usize) -> f64 {
             let mut conn = <$connection>::connect(address).await.unwrap();
             let table = format!(
                 "CREATE TABLE plain_entry (conv BIGINT, seq BIGINT, id BIGINT, sender {ids}, \
-                 at BIGINT, cm_id {ids}, kind {ids}, body {text}, PRIMARY KEY (conv, seq), \
-                 UNIQUE (conv, sender, cm_id))",
+                 at BIGINT, cm_id {ids}, digest BIGINT, kind {ids}, body {text}, \
+                 reply_to BIGINT, mentions {text}, expires_at BIGINT, \
+                 PRIMARY KEY (conv, seq), UNIQUE (conv, sender, cm_id))",
                 ids = $ids,
                 text = $text,
             );
@@ -86,8 +88,12 @@ macro_rules! on_server {
                             .push_bind(format!("user-{conv}"))
                             .push_bind(*n as i64)
                             .push_bind(format!("m-{n:012}"))
+                            .push_bind(*n as i64)
                             .push_bind("text")
-                            .push_bind(body.json().to_string());
+                            .push_bind(body.json().to_string())
+                            .push_bind(None::<i64>)
+                            .push_bind(None::<&str>)
+                            .push_bind(None::<i64>);
                     });
                     query.build().execute(&mut *tx).await.unwrap();
                 }

@@ -1,24 +1,23 @@
 //! How a batch becomes a transaction.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use im_core::model::{Conversation, ConversationId, Member, Slot, Stamp, UserId};
+use im_core::port::{Commit, Committed, PortError, PortErrorKind, Rejected};
 use sqlx::Connection as _;
 
-use im_core::model::{ConversationId, Slot, Stamp, UserId};
-use im_core::port::{Commit, Committed, PortError, PortErrorKind, Rejected};
-
-use super::dialect::{Conn, Dialect};
+use super::dialect::{Conn, Dialect, End};
 use super::fence::{Fence, moved};
-use super::load::{Reads, by_keys, load};
+use super::load::{Ids, Reads, by_keys, load};
 use super::open::port_error;
 use super::row;
 use super::statement::{
     ANSWER, Arg, BLOCK, BY_ID, CONVERSATION, ENTRY, Longer, MEMBER, NEW_ANSWER, NEW_CONVERSATION,
     Statement, Table,
 };
-use super::work::{At, Work};
+use super::work::{At, Held, Work};
 use super::{Shared, quick};
 use crate::clock::now;
 
@@ -63,7 +62,9 @@ impl<D: Dialect> Shared<D> {
             if part.is_empty() {
                 continue;
             }
-            let whole = self.again(|| self.try_commit(part));
+            let is_again = AtomicBool::new(false);
+            let whole =
+                self.again(|| self.try_commit(part, is_again.swap(true, Ordering::Relaxed)));
             match self.within(whole).await {
                 Ok(part) => answers.extend(part),
                 Err(error) if !error.is_retryable() && part.len() > 1 => {
@@ -105,39 +106,60 @@ impl<D: Dialect> Shared<D> {
         }
     }
 
-    async fn try_commit(&self, batch: &[Commit]) -> Result<Answers, Broken> {
+    async fn try_commit(&self, batch: &[Commit], is_again: bool) -> Result<Answers, Broken> {
         let is_shard = self.is_shard.load(Ordering::Acquire);
         let mut conn = self.pool.acquire().await?;
-        if !is_shard && let Some(answers) = quick::commit::<D>(&mut conn, batch).await? {
+        if !is_shard
+            && !is_again
+            && let Some(answers) = quick::commit::<D>(&mut conn, batch).await?
+        {
             return Ok(answers);
         }
+        let ids = if is_again { Ids::Asked } else { Ids::Fresh };
         let mut tx = conn.begin().await?;
-        let answers = decide_and_write::<D>(&mut tx, batch, Reads::Plain, is_shard).await?;
-        tx.commit().await?;
+        let (answers, is_ended) =
+            decide_and_write::<D>(&mut tx, batch, Reads::Plain, ids, is_shard).await?;
+        if !is_ended {
+            tx.commit().await?;
+        }
+        // One that is ended is rolled back where it is dropped, which does nothing.
         Ok(answers)
     }
 }
+
+/// Whether the transaction has been committed with what was written.
+pub(super) type IsEnded = bool;
 
 /// Inside a transaction: what the batch asks for is read, decided and written.
 pub(super) async fn decide_and_write<D: Dialect>(
     conn: &mut Conn<D>,
     batch: &[Commit],
     reads: Reads,
+    ids: Ids,
     is_shard: bool,
-) -> Result<Answers, Broken> {
+) -> Result<(Answers, IsEnded), Broken> {
     let fence = match is_shard {
         true => Fence::of::<D>(conn, batch, reads).await?,
         false => Fence::Alone,
     };
-    let mut work = load::<D>(conn, batch, reads).await?;
+    let mut work = load::<D>(conn, batch, reads, ids).await?;
+    let mut answers = decide(&mut work, &fence, batch);
+    if ids == Ids::Fresh && answers.iter().any(Result::is_err) {
+        // What is refused may be a retry of what is stored, and nothing was written yet.
+        work = load::<D>(conn, batch, reads, Ids::Asked).await?;
+        answers = decide(&mut work, &fence, batch);
+    }
+    let is_ended = write::<D>(conn, &mut work, &fence, reads, ids).await?;
+    Ok((answers, is_ended))
+}
+
+fn decide(work: &mut Work, fence: &Fence, batch: &[Commit]) -> Answers {
     let now = now();
     let decide = |commit| {
         fence.check(commit)?;
         work.apply(commit, now)
     };
-    let answers = batch.iter().map(decide).collect();
-    write::<D>(conn, &mut work, &fence, reads).await?;
-    Ok(answers)
+    batch.iter().map(decide).collect()
 }
 
 /// Writes what a batch has decided. Stamps are taken as late as can be, since nobody else gets one
@@ -147,7 +169,8 @@ async fn write<D: Dialect>(
     work: &mut Work,
     fence: &Fence,
     reads: Reads,
-) -> Result<(), Broken> {
+    ids: Ids,
+) -> Result<IsEnded, Broken> {
     begin_conversations::<D>(conn, work).await?;
     let mut entries = Vec::with_capacity(work.entries.len());
     for entry in &work.entries {
@@ -155,45 +178,33 @@ async fn write<D: Dialect>(
             entries.push(row::entry(*no, entry));
         }
     }
-    rows::<D>(conn, &ENTRY, entries).await?;
     answers::<D>(conn, work).await?;
     blocks::<D>(conn, work).await?;
-    let last = fence.pass::<D>(conn, work.stamps, reads).await?;
-    let base = last - work.stamps;
-    let stamp = |at: At| match at {
-        At::Before(stamp) => stamp,
-        At::New(count) => Stamp((base + count).unsigned_abs()),
+    let changes = Changes::of(work);
+    let longer = match fence {
+        Fence::Alone => changes.only_longer(),
+        Fence::Shard(_) => None,
     };
-    let mut members = Vec::new();
-    for ((conv, _), held) in &work.members {
-        if let (true, Some(no)) = (held.changed, work.numbers.get(conv)) {
-            members.push(row::member(*no, &held.row, stamp(held.stamp)));
+    if let (Reads::Plain, Ids::Fresh, Some(longer)) = (reads, ids, &longer) {
+        match D::end(conn, work.stamps, &entries, longer).await? {
+            End::Done => return Ok(true),
+            End::NotSo => {}
+            End::Moved => return Err(Broken::Moved),
         }
     }
-    rows::<D>(conn, &MEMBER, members).await?;
-    let (mut anew, mut longer) = (Vec::new(), Vec::new());
-    for (conv, held) in &work.convs {
-        let (true, Some(no)) = (held.changed, work.numbers.get(conv)) else {
-            continue;
-        };
-        let stamp = stamp(held.stamp);
-        if held.anew {
-            let mut values = vec![Arg::from(*no)];
-            values.extend(row::conversation(&held.row, stamp));
-            anew.push(values);
+    rows::<D>(conn, &ENTRY, entries).await?;
+    if let Some(longer) = longer {
+        let stamped = D::stamp_and_lengthen(conn, work.stamps, &longer).await?;
+        // Others have made it one of several meanwhile.
+        return if stamped {
+            Ok(false)
         } else {
-            longer.push(Longer {
-                no: *no,
-                head: held.row.head.0 as i64,
-                stamp: stamp.0 as i64,
-            });
-        }
+            Err(Broken::Moved)
+        };
     }
-    rows::<D>(conn, &CONVERSATION, anew).await?;
-    if !longer.is_empty() {
-        D::fetch(conn, D::lengthen(&longer)).await?;
-    }
-    Ok(())
+    let last = fence.pass::<D>(conn, work.stamps, reads).await?;
+    changes.write::<D>(conn, last - work.stamps).await?;
+    Ok(false)
 }
 
 pub(super) async fn rows<D: Dialect>(
@@ -205,6 +216,76 @@ pub(super) async fn rows<D: Dialect>(
         D::fetch(&mut *conn, statement).await?;
     }
     Ok(())
+}
+
+/// What a batch changes of rows that carry stamps.
+struct Changes<'a> {
+    members: Vec<(i64, &'a Held<Member>)>,
+    /// Conversations that got longer, and those of which more has changed.
+    longer: Vec<(i64, &'a Held<Conversation>)>,
+    anew: Vec<(i64, &'a Held<Conversation>)>,
+}
+
+impl<'a> Changes<'a> {
+    fn of(work: &'a Work) -> Self {
+        let no = |conv| work.numbers.get(conv).copied();
+        let members = work.members.iter().filter(|(_, held)| held.changed);
+        let convs = work.convs.iter().filter(|(_, held)| held.changed);
+        let convs = convs.filter_map(|(conv, held)| Some((no(conv)?, held)));
+        let (anew, longer) = convs.partition(|(_, held)| held.anew);
+        Self {
+            members: members
+                .filter_map(|((conv, _), held)| Some((no(conv)?, held)))
+                .collect(),
+            longer,
+            anew,
+        }
+    }
+
+    /// The conversations, if all that the batch does is to make some longer; their stamps are
+    /// counted from the batch's first.
+    fn only_longer(&self) -> Option<Vec<Longer>> {
+        if !self.members.is_empty() || !self.anew.is_empty() || self.longer.is_empty() {
+            return None;
+        }
+        let longer = self.longer.iter().map(|(no, held)| match held.stamp {
+            At::New(count) => Some(longer(*no, &held.row, count)),
+            At::Before(_) => None,
+        });
+        longer.collect()
+    }
+
+    /// Writes all, with stamps that follow `base`.
+    async fn write<D: Dialect>(&self, conn: &mut Conn<D>, base: i64) -> Result<(), Broken> {
+        let stamp = |at: At| match at {
+            At::Before(stamp) => stamp,
+            At::New(count) => Stamp((base + count).unsigned_abs()),
+        };
+        let members = self.members.iter();
+        let members = members.map(|(no, held)| row::member(*no, &held.row, stamp(held.stamp)));
+        rows::<D>(conn, &MEMBER, members.collect()).await?;
+        let anew = self.anew.iter().map(|(no, held)| {
+            let mut values = vec![Arg::from(*no)];
+            values.extend(row::conversation(&held.row, stamp(held.stamp)));
+            values
+        });
+        rows::<D>(conn, &CONVERSATION, anew.collect()).await?;
+        let all = self.longer.iter();
+        let all = all.map(|(no, held)| longer(*no, &held.row, stamp(held.stamp).0 as i64));
+        let all: Vec<_> = all.collect();
+        if !all.is_empty() {
+            D::fetch(conn, D::lengthen(&all)).await?;
+        }
+        Ok(())
+    }
+}
+
+const fn longer(no: i64, row: &Conversation, stamp: i64) -> Longer {
+    Longer {
+        no,
+        head: row.head.0 as i64,
+        stamp,
+    }
 }
 
 /// Conversations that begin get their numbers.

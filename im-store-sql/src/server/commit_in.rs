@@ -8,7 +8,7 @@ use super::ServerStore;
 use super::commit::{Broken, decide_and_write};
 use super::dialect::{Conn, Dialect};
 use super::fence::moved;
-use super::load::Reads;
+use super::load::{Ids, Reads};
 use super::open::port_error;
 
 impl<D: Dialect> ServerStore<D> {
@@ -30,7 +30,7 @@ impl<D: Dialect> ServerStore<D> {
     ) -> Result<Committed, Rejected> {
         let batch = std::slice::from_ref(commit);
         let is_shard = self.shared.is_shard.load(Ordering::Acquire);
-        let answers = decide_and_write::<D>(conn, batch, Reads::Locked, is_shard).await;
+        let answers = decide_and_write::<D>(conn, batch, Reads::Locked, Ids::Asked, is_shard).await;
         let answers = answers.map_err(|broken| match broken {
             Broken::Sql(error) if D::is_in_the_way(&error) => {
                 PortError::with_source(PortErrorKind::Unavailable, error)
@@ -39,7 +39,7 @@ impl<D: Dialect> ServerStore<D> {
             Broken::Port(error) => error,
             Broken::Moved => moved(),
         })?;
-        let answer = answers.into_iter().next();
+        let answer = answers.0.into_iter().next();
         answer.unwrap_or_else(|| Err(PortError::new(PortErrorKind::Internal).into()))
     }
 }

@@ -16,6 +16,17 @@ use super::statement::{Appends, Arg, Longer, Look, Statement, Table};
 /// The connection of a dialect.
 pub type Conn<D> = <<D as Dialect>::Db as Database>::Connection;
 
+/// What [`Dialect::end`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It is committed.
+    Done,
+    /// Nothing: the database does not do that, or not with that much.
+    NotSo,
+    /// The database is one of several: the transaction must not go on.
+    Moved,
+}
+
 /// A kind of database server. This crate has all there are.
 pub trait Dialect: Debug + Send + Sync + Sized + 'static {
     /// The driver.
@@ -62,6 +73,26 @@ pub trait Dialect: Debug + Send + Sync + Sized + 'static {
     /// nothing. `None`: the database has no such statement.
     #[doc(hidden)]
     fn append(appends: Appends) -> Option<Statement>;
+
+    /// Writes entries and conversations that got longer, whose stamps count from the last one given
+    /// before, takes so many stamps and commits, in one trip.
+    #[doc(hidden)]
+    fn end(
+        conn: &mut Conn<Self>,
+        stamps: i64,
+        entries: &[Vec<Arg>],
+        conversations: &[Longer],
+    ) -> impl Future<Output = Result<End, sqlx::Error>> + Send;
+
+    /// Takes so many stamps and writes conversations that got longer, whose stamps count from the
+    /// last one given before. `false`: the database is one of several, and the transaction must not
+    /// be committed.
+    #[doc(hidden)]
+    fn stamp_and_lengthen(
+        conn: &mut Conn<Self>,
+        stamps: i64,
+        conversations: &[Longer],
+    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 
     /// Writes what has changed of conversations that got longer.
     #[doc(hidden)]

@@ -35,15 +35,28 @@ impl Reads {
     }
 }
 
+/// What is thought of the `cm_id`s that a batch brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ids {
+    /// None was used before, as is so nearly always: if one was, its key refuses the entry, and the
+    /// batch runs again. Whoever decides so must ask before a commit is refused.
+    Fresh,
+    /// Each is looked up.
+    Asked,
+}
+
 /// Locks the batch's conversations, and reads what its commits ask for.
 pub(super) async fn load<D: Dialect>(
     conn: &mut Conn<D>,
     batch: &[Commit],
     reads: Reads,
+    ids: Ids,
 ) -> Result<Work, Broken> {
     let mut work = Work::default();
     conversations::<D>(conn, batch, &mut work).await?;
-    sent::<D>(conn, batch, reads, &mut work).await?;
+    if ids == Ids::Asked {
+        sent::<D>(conn, batch, reads, &mut work).await?;
+    }
     standing::<D>(conn, batch, reads, &mut work).await?;
     members::<D>(conn, batch, reads, &mut work).await?;
     answers::<D>(conn, batch, &mut work).await?;

@@ -42,7 +42,7 @@ pub use dialect::Dialect;
 /// What a [`Dialect`] is made of. No part of the crate's promises.
 #[doc(hidden)]
 pub mod parts {
-    pub use super::dialect::Conn;
+    pub use super::dialect::{Conn, End};
     pub use super::row::{Cell, Row};
     pub use super::statement::{Appends, Arg, Holds, Longer, Look, Statement, Table};
 }

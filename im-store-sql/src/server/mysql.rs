@@ -3,8 +3,6 @@
 //! in as one JSON text, which has no size: lists of keys are planned key by key, and cost more than
 //! what they find.
 
-use std::str::FromStr;
-
 use im_core::port::PortErrorKind;
 use sqlx::error::DatabaseError;
 use sqlx::mysql::{
@@ -15,8 +13,11 @@ use sqlx::{
     Arguments, Column as _, ConnectOptions as _, Connection as _, Executor as _, MySql, Row as _,
     TypeInfo as _, ValueRef as _,
 };
+mod text;
 
-use super::dialect::Dialect;
+use std::str::FromStr;
+
+use super::dialect::{Dialect, End};
 use super::row::{Cell, Row};
 use super::statement::{Appends, Arg, Longer, Look, Statement, Table};
 use super::{Durability, ServerOptions};
@@ -31,6 +32,13 @@ const ROWS_STEP: usize = 32;
 /// The statements that a connection keeps prepared. The server's own bound, for all connections
 /// together, is 16,382 unless it is set otherwise.
 const STATEMENTS_MAX: usize = 200;
+
+/// How a connection is set up: locks on what is there and not on what is not, and each statement
+/// sees what is committed; what a column can't take is refused, and not put right.
+const SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+     SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')";
+/// A column that takes no NULL was given one.
+const NULL_REFUSED: u16 = 1048;
 
 /// The dialect of MySQL and MariaDB.
 #[derive(Debug, Clone, Copy)]
@@ -66,13 +74,8 @@ impl Dialect for MySqlDialect {
             ));
         }
         let address = address.replacen("mariadb://", "mysql://", 1);
-        // Locks on what is there and not on what is not, and each statement sees what is committed.
         let pool = pool.after_connect(|conn, _| {
-            Box::pin(async move {
-                conn.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-                    .await
-                    .map(drop)
-            })
+            Box::pin(async move { conn.execute(SESSION).await.map(drop) })
         });
         let connect = MySqlConnectOptions::from_str(&address)?;
         let connect = connect.statement_cache_capacity(STATEMENTS_MAX);
@@ -116,7 +119,7 @@ impl Dialect for MySqlDialect {
             look.index,
             same.join(" AND ")
         );
-        Statement::new(text).bind(Arg::Text(Some(json(&keys).into())))
+        Statement::new(text).bind(Arg::Text(Some(text::json(&keys).into())))
     }
 
     fn any_of(columns: &[&str], mut rows: Vec<Vec<Arg>>) -> Statement {
@@ -183,15 +186,40 @@ impl Dialect for MySqlDialect {
         None
     }
 
+    async fn end(
+        conn: &mut MySqlConnection,
+        stamps: i64,
+        entries: &[Vec<Arg>],
+        conversations: &[Longer],
+    ) -> Result<End, sqlx::Error> {
+        let Some(text) = text::end(stamps, entries, conversations) else {
+            return Ok(End::NotSo);
+        };
+        match sqlx::raw_sql(own(text)).execute(conn).await {
+            Ok(_) => Ok(End::Done),
+            Err(sqlx::Error::Database(error)) if number(error.as_ref()) == NULL_REFUSED => {
+                Ok(End::Moved)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn stamp_and_lengthen(
+        conn: &mut MySqlConnection,
+        stamps: i64,
+        conversations: &[Longer],
+    ) -> Result<bool, sqlx::Error> {
+        let text = text::stamp_and_lengthen(stamps, conversations);
+        let found = sqlx::raw_sql(own(text))
+            .execute(conn)
+            .await?
+            .rows_affected();
+        // Of both statements: the conversations, and the row of the stamps.
+        Ok(found > conversations.len() as u64)
+    }
+
     fn lengthen(conversations: &[Longer]) -> Statement {
-        let keys = conversations.iter();
-        let keys = keys.map(|it| vec![it.no.into(), it.head.into(), it.stamp.into()]);
-        let keys: Vec<Vec<Arg>> = keys.collect();
-        let text = "UPDATE JSON_TABLE(?, '$[*]' COLUMNS (no BIGINT PATH '$[0]', \
-                    head BIGINT PATH '$[1]', stamp BIGINT PATH '$[2]')) k \
-                    STRAIGHT_JOIN im_conversation c FORCE INDEX (PRIMARY) ON c.no = k.no \
-                    SET c.head = k.head, c.stamp = k.stamp";
-        Statement::new(text).bind(Arg::Text(Some(json(&keys).into())))
+        Statement::new(text::lengthen("0", conversations))
     }
 
     fn is_in_the_way(error: &sqlx::Error) -> bool {
@@ -249,40 +277,6 @@ impl Dialect for MySqlDialect {
 fn number(error: &dyn DatabaseError) -> u16 {
     let error = error.try_downcast_ref::<MySqlDatabaseError>();
     error.map_or(0, MySqlDatabaseError::number)
-}
-
-/// Rows as JSON: a list of lists.
-fn json(rows: &[Vec<Arg>]) -> String {
-    let mut text = String::with_capacity(64 * rows.len() + 2);
-    text.push('[');
-    for (at, row) in rows.iter().enumerate() {
-        text.push_str(if at == 0 { "[" } else { ",[" });
-        for (at, value) in row.iter().enumerate() {
-            if at > 0 {
-                text.push(',');
-            }
-            match value {
-                Arg::Int(Some(value)) => text.push_str(&value.to_string()),
-                Arg::Text(Some(value)) => quote(&mut text, value),
-                _ => text.push_str("null"),
-            }
-        }
-        text.push(']');
-    }
-    text.push(']');
-    text
-}
-
-fn quote(text: &mut String, value: &str) {
-    text.push('"');
-    for char in value.chars() {
-        match char {
-            '"' | '\\' => text.extend(['\\', char]),
-            '\0'..='\x1f' => text.push_str(&format!("\\u{:04x}", u32::from(char))),
-            _ => text.push(char),
-        }
-    }
-    text.push('"');
 }
 
 fn ready(statement: Statement) -> Result<(String, MySqlArguments), sqlx::Error> {

@@ -12,7 +12,7 @@ use sqlx::{
     TypeInfo as _, ValueRef as _,
 };
 
-use super::dialect::Dialect;
+use super::dialect::{Dialect, End};
 use super::row::{Cell, Row};
 use super::statement::{Appends, Arg, ENTRY, Holds, Longer, Look, Statement, Table};
 use super::{Durability, ServerOptions};
@@ -176,21 +176,39 @@ impl Dialect for PostgresDialect {
         )
     }
 
+    async fn end(
+        _: &mut PgConnection,
+        _: i64,
+        _: &[Vec<Arg>],
+        _: &[Longer],
+    ) -> Result<End, sqlx::Error> {
+        // What could be ended so has taken `append`'s way.
+        Ok(End::NotSo)
+    }
+
+    async fn stamp_and_lengthen(
+        conn: &mut PgConnection,
+        stamps: i64,
+        conversations: &[Longer],
+    ) -> Result<bool, sqlx::Error> {
+        let text = "WITH s AS (UPDATE im_meta SET stamp = stamp + ? WHERE shard IS NULL \
+             RETURNING stamp) UPDATE im_conversation c SET head = k.head, \
+             stamp = s.stamp - ? + k.stamp \
+             FROM s, unnest(?::bigint[], ?::bigint[], ?::bigint[]) k (no, head, stamp) \
+             WHERE c.no = k.no RETURNING 1";
+        let statement = Statement::new(text).bind(stamps).bind(stamps);
+        let args = longer(conversations);
+        let statement = args.into_iter().fold(statement, Statement::bind);
+        Ok(!Self::fetch(conn, statement).await?.is_empty())
+    }
+
     fn lengthen(conversations: &[Longer]) -> Statement {
-        let column = |of: fn(&Longer) -> i64| {
-            let values = conversations.iter().map(|it| Some(of(it)));
-            Arg::Ints(values.collect())
-        };
         Statement {
             text: "UPDATE im_conversation c SET head = k.head, stamp = k.stamp \
                    FROM unnest(?::bigint[], ?::bigint[], ?::bigint[]) k (no, head, stamp) \
                    WHERE c.no = k.no"
                 .to_owned(),
-            args: vec![
-                column(|it| it.no),
-                column(|it| it.head),
-                column(|it| it.stamp),
-            ],
+            args: longer(conversations).into(),
         }
     }
 
@@ -236,6 +254,19 @@ impl Dialect for PostgresDialect {
         let moved = sqlx::query_scalar(own(text)).bind(by);
         moved.fetch_optional(conn).await
     }
+}
+
+/// Numbers, heads and stamps.
+fn longer(conversations: &[Longer]) -> [Arg; 3] {
+    let column = |of: fn(&Longer) -> i64| {
+        let values = conversations.iter().map(|it| Some(of(it)));
+        Arg::Ints(values.collect())
+    };
+    [
+        column(|it| it.no),
+        column(|it| it.head),
+        column(|it| it.stamp),
+    ]
 }
 
 /// A table's rows as the function that makes them of arrays, and the arrays.

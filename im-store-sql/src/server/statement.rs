@@ -96,12 +96,17 @@ pub struct Look<'a> {
     /// The table, with its alias.
     pub(super) table: &'static str,
     /// The key's index, as MySQL calls it.
+    #[cfg_attr(not(feature = "mysql"), allow(dead_code, reason = "for MySQL"))]
     pub(super) index: &'static str,
     /// The key's columns.
     pub(super) columns: &'static [&'static str],
 }
 
 /// A batch that only appends. What there is for each conversation is in the order of their ids.
+#[cfg_attr(
+    not(feature = "postgres"),
+    allow(dead_code, reason = "PostgreSQL alone has a statement for it")
+)]
 #[derive(Debug)]
 pub struct Appends {
     /// How many conversations.

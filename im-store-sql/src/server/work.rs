@@ -181,8 +181,12 @@ impl Work {
         let Some(held) = self.convs.get_mut(conv) else {
             return;
         };
-        (held.changed, held.anew) = (true, true);
-        if rule::hold(&mut held.row, hold) {
+        let before = (held.row.holder, held.row.epoch);
+        let is_lost = rule::hold(&mut held.row, hold);
+        if before != (held.row.holder, held.row.epoch) {
+            (held.changed, held.anew) = (true, true);
+        }
+        if is_lost {
             held.stamp = At::New(step.stamp(&mut self.stamps));
         }
     }

@@ -12,6 +12,7 @@ use sqlx::{Connection as _, Executor as _, MySqlConnection, PgConnection};
 mod faults;
 mod host;
 mod open;
+mod shard;
 
 mod postgres {
     im_testkit::store_suite!(super::fresh::<super::PostgresDialect>());

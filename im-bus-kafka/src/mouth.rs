@@ -21,8 +21,10 @@ use crate::topic::Topic;
 
 /// The most messages that wait for a lane; the bus has a bound on all, and bytes, before.
 const WAITING_MAX: usize = 4096;
-/// The most bytes of a request, with what Kafka adds: less than its `max.message.bytes`.
-const REQUEST_BYTES_MAX: usize = 1_020_000;
+/// The most bytes of a request of several messages. The client writes 8 KiB at once; of a longer
+/// request it writes the length first, and, as it leaves Nagle's algorithm on, the rest when the
+/// broker's system acknowledges that, 43 ms later.
+const REQUEST_BYTES_MAX: usize = 7_500;
 /// What Kafka adds to a message at most, but for its key.
 const RECORD_HEAD_BYTES: usize = 64;
 /// How old what is deleted is at least.

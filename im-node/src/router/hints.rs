@@ -17,9 +17,10 @@ use super::wire::BusMessage;
 use crate::node::Inner;
 
 /// The most payloads that wait; what comes then is dropped, which the others are told.
-const PAYLOADS_MAX: usize = 32;
-/// Payloads are closed at this size: a large one keeps who hears it from everything else.
-const PAYLOAD_BYTES: usize = 256 << 10;
+const PAYLOADS_MAX: usize = 1024;
+/// Payloads are closed at this size: some twenty messages share what a payload costs, and a larger
+/// one is slow where a client writes 8 KiB at once (`im-bus-kafka`).
+const PAYLOAD_BYTES: usize = 6 << 10;
 /// How long the bus may take to take one.
 const PUBLISH_WAIT: Duration = Duration::from_secs(3);
 /// How long a node that stops waits for what is left.

@@ -2,6 +2,7 @@
 
 version=4.4.0
 port=$((OFFSET + 9092)) controller_port=$((OFFSET + 9093)) login_port=$((OFFSET + 9094))
+tls_port=$((OFFSET + 9095))
 programs=(kcat kcat)
 # The second binds Kafka's logging to an output, in the version that Kafka is built with.
 jars=("org.apache.kafka:kafka_2.13:$version" org.apache.logging.log4j:log4j-slf4j-impl:2.25.5)
@@ -14,16 +15,20 @@ start() {
     # The id of the cluster is fixed: a random one may begin with `-`, like an option.
     [[ -f $data/log/meta.properties ]] || logged kafka-init "${java[@]}" kafka.tools.StorageTool \
         format --standalone --cluster-id aW1raXQtc2VydmljZXMtMQ --config "$data/server.properties"
-    spawn kafka "$port $controller_port $login_port" "${java[@]}" kafka.Kafka "$data/server.properties"
+    spawn kafka "$port $controller_port $login_port $tls_port" "${java[@]}" kafka.Kafka "$data/server.properties"
 }
 
 # After a kill the broker waits for the end of the session that it had: so sessions are short.
 configure() {
+    # The certificate of the tests, and its key, which everybody knows.
+    cat "$HERE/../im-testkit/src/suite/bus/tls/"{key,cert}.pem >"$data/tls.pem"
     cat >"$data/server.properties" <<CONF
 process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://$HOST:$port,SASL_PLAINTEXT://$HOST:$login_port,CONTROLLER://$HOST:$controller_port
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://$HOST:$port,SASL_PLAINTEXT://$HOST:$login_port,SSL://$HOST:$tls_port,CONTROLLER://$HOST:$controller_port
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,CONTROLLER:PLAINTEXT
+ssl.keystore.type=PEM
+ssl.keystore.location=$data/tls.pem
 listener.name.sasl_plaintext.sasl.enabled.mechanisms=PLAIN
 listener.name.sasl_plaintext.plain.sasl.jaas.config=\
   org.apache.kafka.common.security.plain.PlainLoginModule required user_$LOGIN="$PASSWORD";
@@ -61,6 +66,7 @@ ready() {
 
 urls() {
     echo "IMKIT_TEST_KAFKA_URL=kafka://$HOST:$port"
+    echo "IMKIT_TEST_KAFKA_TLS_URL=kafkas://$HOST:$tls_port"
     echo "IMKIT_TEST_KAFKA_LOGIN_URL=kafka://$LOGIN:$PASSWORD@$HOST:$login_port"
 }
 

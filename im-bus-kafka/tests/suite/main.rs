@@ -15,7 +15,9 @@ use chrono::DateTime;
 use im_bus_kafka::{ConnectError, KafkaBus, Options};
 use im_core::model::NodeId;
 use im_core::port::{Incoming, To};
-use im_testkit::suite::bus::{Connected, Dial, Reach, poison_is_passed_over};
+use im_testkit::suite::bus::{
+    Connected, Dial, Reach, poison_is_passed_over, the_authority_of_a_server_with_tls_is_asked_for,
+};
 use rskafka::client::ClientBuilder;
 use rskafka::client::partition::{Compression, UnknownTopicHandling};
 use rskafka::record::Record;
@@ -50,6 +52,14 @@ async fn with_a_login_it_works_and_with_a_wrong_one_it_is_said() {
         matches!(error, ConnectError::Credentials { .. }),
         "{error:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_tls_the_servers_authority_is_asked_for() {
+    let url = std::env::var("IMKIT_TEST_KAFKA_TLS_URL").ok();
+    if let (Some(reach), Some(url)) = (reach(), url) {
+        the_authority_of_a_server_with_tls_is_asked_for(&reach, &url).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -24,7 +24,9 @@ pub use self::fault::outlives_faults;
 pub use self::poison::poison_is_passed_over;
 pub use self::reach::{Connected, Dial, Reach};
 #[cfg(feature = "tls")]
-pub use self::tls::the_servers_authority_is_asked_for;
+pub use self::tls::{
+    the_authority_of_a_server_with_tls_is_asked_for, the_servers_authority_is_asked_for,
+};
 
 /// Two nodes' connections to the same bus; the same one twice where there is but one.
 pub type Buses = [Arc<dyn Bus>; 2];

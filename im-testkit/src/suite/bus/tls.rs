@@ -60,20 +60,34 @@ async fn tls_before(server: &str, ip: &str, greets: bool) -> String {
 /// # Panics
 /// When that does not hold.
 pub async fn the_servers_authority_is_asked_for(reach: &Reach, secure: &str, greets: bool) {
-    let _ = ring::default_provider().install_default();
     let url = async |ip: &str| {
         let url = reach.elsewhere(&tls_before(reach.place(), ip, greets).await);
         let (_, rest) = url.split_once("://").expect("a URL");
         format!("{secure}://{rest}")
     };
-    let (named, elsewhere) = (url("127.0.0.1").await, url("127.0.0.2").await);
-    let bus = reach.trusting(&named, Some(CERT)).await;
+    only_its_authority(reach, &url("127.0.0.1").await, &url("127.0.0.2").await).await;
+}
+
+/// The same of a server that speaks TLS by itself, at `url`, with the certificate of these tests:
+/// one whose clients go to the address that it tells them, round any server of ours.
+///
+/// # Panics
+/// When that does not hold.
+pub async fn the_authority_of_a_server_with_tls_is_asked_for(reach: &Reach, url: &str) {
+    let (scheme, _) = url.split_once("://").expect("a URL");
+    let elsewhere = tls_before(reach.place(), "127.0.0.2", false).await;
+    only_its_authority(reach, url, &format!("{scheme}://{elsewhere}")).await;
+}
+
+async fn only_its_authority(reach: &Reach, named: &str, elsewhere: &str) {
+    let _ = ring::default_provider().install_default();
+    let bus = reach.trusting(named, Some(CERT)).await;
     let bus = bus.expect("its authority is trusted");
     let mut heard = subscribe(&bus, "n").await;
     send(&bus, To::All, "x").await;
     assert_eq!(next(&mut heard).await, "x");
     // Nobody that the web trusts has signed this; and another name is another server.
-    for (url, ca) in [(&named, None), (&elsewhere, Some(CERT))] {
+    for (url, ca) in [(named, None), (elsewhere, Some(CERT))] {
         let error = reach.trusting(url, ca).await.expect_err("not trusted");
         assert!(error.to_string().contains("certificate"), "{error}");
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use im_core::model::{ConversationId, Seq, Slot, Stamps};
 use im_core::port::{CargoQuery, Rejected, Shard, Store as _};
@@ -17,6 +17,10 @@ use crate::memories;
 
 /// Conversations that are written to.
 const GROUPS: usize = 24;
+/// With fewer sends there was no load.
+const SENDS_MIN: u64 = 50;
+/// How much longer than it is meant to a run may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Who write.
 const WRITERS: usize = 4;
 
@@ -33,6 +37,15 @@ struct World {
     sent: Mutex<BTreeMap<(ConversationId, Seq), String>>,
     is_over: AtomicBool,
     sends: AtomicU64,
+    moves: AtomicU64,
+}
+
+impl World {
+    /// Whether there was anything that could have gone wrong.
+    fn has_enough(&self) -> bool {
+        let (sends, moves) = (&self.sends, &self.moves);
+        sends.load(Ordering::Relaxed) > SENDS_MIN && moves.load(Ordering::Relaxed) > 1
+    }
 }
 
 /// Runs writers, readers and movers for so long, then looks at everything.
@@ -50,6 +63,7 @@ pub(crate) async fn under_load(shards: Vec<Arc<dyn Shard>>, time: Duration, seed
         sent: Mutex::default(),
         is_over: AtomicBool::new(false),
         sends: AtomicU64::new(0),
+        moves: AtomicU64::new(0),
     });
     let mut tasks = JoinSet::new();
     for writer in 0..WRITERS {
@@ -63,7 +77,10 @@ pub(crate) async fn under_load(shards: Vec<Arc<dyn Shard>>, time: Duration, seed
         Arc::clone(&world),
         fastrand::Rng::with_seed(seed),
     ));
-    tokio::time::sleep(time).await;
+    let began = Instant::now();
+    while began.elapsed() < time || !world.has_enough() && began.elapsed() < time + PATIENCE {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     world.is_over.store(true, Ordering::Release);
     tasks.join_all().await;
     everything_is_there(&world).await;
@@ -234,6 +251,7 @@ async fn move_slots(world: Arc<World>, mut rng: fastrand::Rng) {
         world.service.clock.jump();
         finish(operator, slot, to, id + 1).await;
         moves += 1;
+        world.moves.store(moves, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(rng.u64(..5))).await;
     }
     assert!(moves > 1, "{moves} moves, {deaths} deaths");
@@ -254,7 +272,11 @@ async fn finish(operator: &Sharded, slot: Slot, to: usize, id: u64) {
 
 async fn everything_is_there(world: &World) {
     let sent = world.sent.lock().clone();
-    assert!(sent.len() > 50, "{} sends are no load", sent.len());
+    assert!(
+        sent.len() as u64 > SENDS_MIN,
+        "{} sends are no load",
+        sent.len()
+    );
     let node = &world.service.nodes[0];
     for id in &world.groups {
         let entries = log(node, id, 0).await;

@@ -144,3 +144,33 @@ impl Sharded {
         Timestamp(i64::try_from(ms).unwrap_or(i64::MAX))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use im_core::model::{Stamps, UserId};
+    use im_core::port::{Phase, Store as _};
+    use im_testkit::memory::MemoryStore;
+
+    use super::*;
+
+    /// What was read of one database after a slot had gone, of the other before it was open, says
+    /// that nobody has it. A list looks again, although nobody else does.
+    #[tokio::test(start_paused = true)]
+    async fn a_list_gets_over_a_slot_that_nobody_seemed_to_have() {
+        let shards: Vec<_> = (0..2)
+            .map(|_| Arc::new(MemoryStore::new()) as Arc<dyn Shard>)
+            .collect();
+        let sharded = Sharded::open(shards.clone()).await.unwrap();
+        let operator = Sharded::open(shards).await.unwrap();
+        let slot = Slot::new(0).unwrap();
+        let mut mover = Mover::new(&operator, slot, 1, 1).unwrap();
+        while mover.step().await.unwrap() != Step::Left {}
+        let held = operator.shards[0].holdings(None).await.unwrap().unwrap();
+        assert_eq!(held.of(slot).unwrap().phase, Phase::Gone);
+        sharded.learn(0, held);
+        assert_eq!(sharded.map().orphan(), Some(slot));
+        let (user, since) = (UserId::new("al").unwrap(), Stamps::START);
+        let list = sharded.memberships(&user, &since, 10, false);
+        assert!(list.await.unwrap().lines.is_empty());
+    }
+}

@@ -94,7 +94,9 @@ impl Store for Sharded {
                 page
             });
             let pages = pages.collect::<Result<Vec<_>, _>>()?;
-            if map.orphan().is_none() && self.refresh().await?.is_same_as(&map) {
+            // Also of a map that lacks a slot: nobody else may be there to look again.
+            let is_same = self.refresh().await?.is_same_as(&map);
+            if is_same && map.orphan().is_none() {
                 return Ok(joined(&map, since, pages, limit));
             }
             if !patience.wait().await {

@@ -10,7 +10,7 @@ use im_core::model::{
 };
 use im_core::port::{
     Appended, Clock, Commit, Committed, CursorMove, LogQuery, MembershipLine, NewConversation,
-    Record, RecordKey, Rejected, Shard, Store, Write,
+    PortError, PortErrorKind, Record, RecordKey, Rejected, Shard, Store, Write,
 };
 use im_store_sharded::Sharded;
 
@@ -96,7 +96,24 @@ pub(crate) async fn log(store: &Sharded, id: &ConversationId, after: u64) -> Vec
         limit: 1_000_000,
         bytes: 1 << 30,
     };
-    store.log(id, query).await.unwrap()
+    patiently(|| store.log(id, query.clone())).await
+}
+
+/// A read that may meet the last part of a move again and again, where moves follow upon each other
+/// on a busy machine: as whoever is answered so would, it is tried again, for a time.
+async fn patiently<T, F>(read: impl Fn() -> F) -> T
+where
+    F: Future<Output = Result<T, PortError>>,
+{
+    /// Each of them has waited for two seconds.
+    const TRIES_MAX: usize = 15;
+    for _ in 1..TRIES_MAX {
+        match read().await {
+            Err(error) if error.kind() == PortErrorKind::Unavailable => {}
+            answer => return answer.unwrap(),
+        }
+    }
+    read().await.unwrap()
 }
 
 pub(crate) async fn texts(store: &Sharded, id: &ConversationId) -> Vec<String> {
@@ -113,8 +130,8 @@ pub(crate) async fn list(
 ) -> (Vec<MembershipLine>, Stamps) {
     let (mut since, mut lines) = (since.clone(), Vec::new());
     for _ in 0..1_000 {
-        let page = store.memberships(&user(who), &since, 16, true).await;
-        let page = page.unwrap();
+        let user = user(who);
+        let page = patiently(|| store.memberships(&user, &since, 16, true)).await;
         assert!(!since.is_ahead_of(&page.stamps), "stamps don't go back");
         lines.extend(page.lines);
         since = page.stamps;

@@ -42,8 +42,8 @@ pub use oracle::Violation;
 pub use plan::{Device, Op, Plan, Tier, To, Tuning};
 pub use planted::Planted;
 pub use ports::{
-    BusWeather, Gate, SimBus, SimClock, SimHot, SimHotNode, SimRegistry, SimStore, SimStoreNode,
-    StoreFault, StoreWeather,
+    BusWeather, Gate, SimAtNode, SimBus, SimClock, SimHot, SimHotNode, SimRegistry, SimShared,
+    SimStore, SimStoreNode, StoreFault, StoreWeather,
 };
 pub use seeds::{first_broken, run_seeds};
 pub use shrink::{Shrunk, shrink};

@@ -5,6 +5,7 @@ mod clock;
 mod gate;
 mod hot;
 mod registry;
+mod shared;
 mod sky;
 mod store;
 
@@ -13,5 +14,6 @@ pub use clock::SimClock;
 pub use gate::Gate;
 pub use hot::{SimHot, SimHotNode};
 pub use registry::SimRegistry;
+pub use shared::{SimAtNode, SimShared};
 pub use sky::{StoreFault, StoreWeather};
 pub use store::{SimStore, SimStoreNode};

@@ -18,28 +18,14 @@ use tokio::time::sleep;
 
 use super::super::planted::Planted;
 use super::gate::Gate;
-use super::sky::{Fate, Sky, StoreFault, StoreWeather};
+use super::shared::{SimAtNode, SimShared};
+use super::sky::Fate;
 use crate::memory::MemoryStore;
 
 /// A [`MemoryStore`] shared by the nodes of a run, with the faults of a seed.
-#[derive(Debug)]
-pub struct SimStore {
-    memory: Arc<MemoryStore>,
-    planted: Option<Planted>,
-    sky: Sky,
-}
+pub type SimStore = SimShared<MemoryStore>;
 
 impl SimStore {
-    /// A store with that weather.
-    #[must_use]
-    pub fn new(memory: Arc<MemoryStore>, weather: StoreWeather, seed: u64) -> Self {
-        Self {
-            memory,
-            planted: None,
-            sky: Sky::new(weather, seed),
-        }
-    }
-
     /// With a bug put in on purpose, if it is one of a store's.
     #[must_use]
     pub fn plant(mut self, planted: Option<Planted>) -> Self {
@@ -50,28 +36,14 @@ impl SimStore {
         self
     }
 
-    /// Begins or ends a fault.
-    pub fn set_fault(&self, fault: Option<StoreFault>) {
-        self.sky.set_fault(fault);
-    }
-
-    /// Whether somebody asked and asked, without a wait in between.
-    #[must_use]
-    pub fn has_circled(&self) -> bool {
-        self.sky.has_circled()
-    }
-
-    /// Ends every fault, and the weather.
-    pub fn calm(&self) {
-        self.sky.calm();
-    }
-
     /// The store as one node reaches it, through its gate.
     #[must_use]
     pub fn of_node(self: &Arc<Self>, gate: Arc<Gate>) -> SimStoreNode {
         SimStoreNode {
-            shared: Arc::clone(self),
-            gate,
+            at: SimAtNode {
+                shared: Arc::clone(self),
+                gate,
+            },
             late: Mutex::default(),
         }
     }
@@ -139,8 +111,7 @@ fn unavailable(kind: PortErrorKind) -> Rejected {
 /// A [`SimStore`] as one node reaches it.
 #[derive(Debug)]
 pub struct SimStoreNode {
-    shared: Arc<SimStore>,
-    gate: Arc<Gate>,
+    at: SimAtNode<MemoryStore>,
     /// Commits that were answered and have not happened: only a planted bug has any.
     late: Mutex<JoinSet<()>>,
 }
@@ -151,25 +122,14 @@ impl SimStoreNode {
         self.late.lock().abort_all();
     }
 
-    async fn read<T>(&self, call: impl FnOnce(&MemoryStore) -> T) -> Result<T, PortError> {
-        let SimStore { memory, sky, .. } = &*self.shared;
-        sky.read(&self.gate, || call(memory)).await
-    }
-
-    async fn write<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&MemoryStore) -> Result<T, PortError> + Send + 'static,
-    ) -> Result<T, PortError> {
-        let memory = Arc::clone(&self.shared.memory);
-        let write = self.shared.sky.write(&self.gate, move || work(&memory));
-        write.await
-    }
-
     async fn commit_as(&self, fate: Fate, batch: &[Commit]) -> Answers {
-        let (memory, commits) = (Arc::clone(&self.shared.memory), self.shared.bent(batch));
-        let is_fenced = self.shared.planted != Some(Planted::NoFence);
+        let (memory, commits) = (
+            Arc::clone(&self.at.shared.memory),
+            self.at.shared.bent(batch),
+        );
+        let is_fenced = self.at.shared.planted != Some(Planted::NoFence);
         let work = move || SimStore::apply(&memory, commits, is_fenced);
-        let Some(answers) = fate.carry_out(&self.gate, work).await else {
+        let Some(answers) = fate.carry_out(&self.at.gate, work).await else {
             return batch.iter().map(|_| Err(unavailable(fate.kind))).collect();
         };
         let answers = answers.into_iter().enumerate();
@@ -183,9 +143,9 @@ impl SimStoreNode {
 
     /// Answers now and writes later: the bug that every durability claim is about.
     fn ack_before_commit(&self, batch: &[Commit]) -> Answers {
-        let foretold = self.shared.memory.fork();
+        let foretold = self.at.shared.memory.fork();
         let answers = at_once(foretold.commit(batch));
-        let (memory, commits) = (Arc::clone(&self.shared.memory), batch.to_vec());
+        let (memory, commits) = (Arc::clone(&self.at.shared.memory), batch.to_vec());
         self.late.lock().spawn(async move {
             sleep(Duration::from_millis(40)).await;
             drop(at_once(memory.commit(&commits)));
@@ -197,10 +157,10 @@ impl SimStoreNode {
 #[async_trait]
 impl Store for SimStoreNode {
     async fn commit(&self, batch: &[Commit]) -> Vec<Result<Committed, Rejected>> {
-        if self.shared.planted == Some(Planted::AckBeforeCommit) {
+        if self.at.shared.planted == Some(Planted::AckBeforeCommit) {
             return self.ack_before_commit(batch);
         }
-        let fate = self.shared.sky.fate().await;
+        let fate = self.at.shared.sky.fate().await;
         self.commit_as(fate, batch).await
     }
 
@@ -209,7 +169,8 @@ impl Store for SimStoreNode {
         conv: &ConversationId,
         users: &[UserId],
     ) -> Result<Option<View>, PortError> {
-        self.read(|memory| at_once(memory.view(conv, users)))
+        self.at
+            .ask(|memory| at_once(memory.view(conv, users)))
             .await?
     }
 
@@ -219,12 +180,15 @@ impl Store for SimStoreNode {
         after: Option<&UserId>,
         limit: usize,
     ) -> Result<Vec<Member>, PortError> {
-        self.read(|memory| at_once(memory.members(conv, after, limit)))
+        self.at
+            .ask(|memory| at_once(memory.members(conv, after, limit)))
             .await?
     }
 
     async fn log(&self, conv: &ConversationId, query: LogQuery) -> Result<Vec<Entry>, PortError> {
-        self.read(|memory| at_once(memory.log(conv, query))).await?
+        self.at
+            .ask(|memory| at_once(memory.log(conv, query)))
+            .await?
     }
 
     async fn memberships(
@@ -234,33 +198,40 @@ impl Store for SimStoreNode {
         limit: usize,
         detail: bool,
     ) -> Result<MembershipPage, PortError> {
-        self.read(|memory| at_once(memory.memberships(user, since, limit, detail)))
+        self.at
+            .ask(|memory| at_once(memory.memberships(user, since, limit, detail)))
             .await?
     }
 
     async fn changed(&self, since: &Stamps, limit: usize) -> Result<Changed, PortError> {
-        self.read(|memory| at_once(memory.changed(since, limit)))
+        self.at
+            .ask(|memory| at_once(memory.changed(since, limit)))
             .await?
     }
 
     async fn record(&self, key: &RecordKey, now: Timestamp) -> Result<Option<String>, PortError> {
-        self.read(|memory| at_once(memory.record(key, now))).await?
+        self.at
+            .ask(|memory| at_once(memory.record(key, now)))
+            .await?
     }
 
     async fn enter(&self, node: &NodeId) -> Result<u64, PortError> {
-        self.read(|memory| at_once(memory.enter(node))).await?
+        self.at.ask(|memory| at_once(memory.enter(node))).await?
     }
 }
 
 #[async_trait]
 impl Shard for SimStoreNode {
     async fn holdings(&self, known: Option<u64>) -> Result<Option<Holdings>, PortError> {
-        self.read(|memory| at_once(memory.holdings(known))).await?
+        self.at
+            .ask(|memory| at_once(memory.holdings(known)))
+            .await?
     }
 
     async fn enroll(&self, place: Place, slots: &[Slot]) -> Result<(), PortError> {
         let slots = slots.to_vec();
-        self.write(move |memory| at_once(memory.enroll(place, &slots)))
+        self.at
+            .tell(move |memory| at_once(memory.enroll(place, &slots)))
             .await
     }
 
@@ -270,7 +241,8 @@ impl Shard for SimStoreNode {
         from: Option<Holding>,
         to: Option<Holding>,
     ) -> Result<bool, PortError> {
-        self.write(move |memory| at_once(memory.turn(slot, from, to)))
+        self.at
+            .tell(move |memory| at_once(memory.turn(slot, from, to)))
             .await
     }
 
@@ -280,7 +252,8 @@ impl Shard for SimStoreNode {
         query: &CargoQuery,
         limit: usize,
     ) -> Result<Cargo, PortError> {
-        self.read(|memory| at_once(memory.cargo(slot, query, limit)))
+        self.at
+            .ask(|memory| at_once(memory.cargo(slot, query, limit)))
             .await?
     }
 
@@ -292,12 +265,14 @@ impl Shard for SimStoreNode {
         cargo: &Cargo,
     ) -> Result<(), PortError> {
         let cargo = cargo.clone();
-        self.write(move |memory| at_once(memory.receive(slot, mover, until, &cargo)))
+        self.at
+            .tell(move |memory| at_once(memory.receive(slot, mover, until, &cargo)))
             .await
     }
 
     async fn discard(&self, slot: Slot, limit: usize) -> Result<bool, PortError> {
-        self.write(move |memory| at_once(memory.discard(slot, limit)))
+        self.at
+            .tell(move |memory| at_once(memory.discard(slot, limit)))
             .await
     }
 }

@@ -22,7 +22,7 @@ const CORE_DIRECT: [&str; 8] = [
 ];
 
 /// What must not be in a crate's whole normal tree, however deep.
-const UNSEEN: [(&str, &[&str]); 3] = [
+const UNSEEN: [(&str, &[&str]); 4] = [
     (
         "im-core",
         &[
@@ -50,6 +50,10 @@ const UNSEEN: [(&str, &[&str]); 3] = [
         ],
     ),
     ("im-client", &["axum", "sqlx", "sqlx-core", "im-node"]),
+    (
+        "im-moderation",
+        &["tokio", "mio", "sqlx", "axum", "hyper", "rand", "getrandom"],
+    ),
 ];
 
 /// A member of the workspace.
@@ -77,13 +81,15 @@ fn ours_allowed(name: &str) -> Option<&'static [&'static str]> {
         "im-node",
         "im-client",
         "im-link",
+        "im-moderation",
         "im-transport-*",
         "im-store-*",
         "im-bus-*",
     ];
     Some(match name {
-        "im-core" => &[],
-        "im-node" | "im-client" | "im-link" => &["im-core"],
+        "im-core" | "im-moderation" => &[],
+        "im-node" => &["im-core", "im-moderation"],
+        "im-client" | "im-link" => &["im-core"],
         "im-testkit" => &["im-core", "im-node"],
         "imkit" | "im-server" => facade,
         _ if name.starts_with("im-transport-") => &["im-core", "im-node"],
@@ -297,7 +303,7 @@ fn no_tree_holds_what_its_crate_must_not_see() {
             "none",
         ]);
         assert!(
-            tree.contains("serde "),
+            tree.lines().count() > 1,
             "the tree of {name} is not a tree: {tree}"
         );
         assert_kept(tree_free_of(name, &tree, unseen));
@@ -347,6 +353,7 @@ fn an_arrow_the_wrong_way_is_caught() {
         ("im-store-sql", "im-node"),
         ("im-bus-redis", "im-store-redis"),
         ("im-link", "im-node"),
+        ("im-moderation", "im-core"),
         ("im-transport-ws", "im-store-sql"),
         ("im-client", "im-node"),
         ("im-testkit", "im-store-sql"),

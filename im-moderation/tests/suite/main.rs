@@ -4,5 +4,6 @@
 
 mod evasions;
 mod lists;
+mod masks;
 mod properties;
 mod verdicts;

@@ -142,7 +142,9 @@ impl Inner {
                 .store
                 .memberships(&local.id, &stamps, JOIN_PAGE, false)
                 .await?;
-            let still = lines.is_empty() && !more;
+            // What is given again from where it was given before is no news: the store has a
+            // transaction under way that it may not cover.
+            let still = !more && (lines.is_empty() || next == stamps);
             for line in lines {
                 self.join_line(local, line).await?;
             }

@@ -1,7 +1,8 @@
 //! How many rows a second `Store::commit` takes, beside plain sqlx with the same rows in the same
 //! batches on the same database: `cargo run --release -p im-store-sql --example append`, for the
 //! servers with `--features postgres,mysql` and `-- postgres://…` or `-- mysql://…` (a database of
-//! its own: it makes tables there). Other batches than the usual follow the address.
+//! its own: it makes tables there). Other batches than the usual follow the address. `--nodes N`
+//! before it: so many stores at once, each with connections of its own, as nodes have.
 #![allow(clippy::unwrap_used, reason = "a measurement may stop where it stands")]
 
 mod ours;
@@ -17,15 +18,19 @@ const SECONDS: Duration = Duration::from_secs(4);
 
 #[tokio::main]
 async fn main() {
-    let address = std::env::args().nth(1);
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    let mut nodes = 1;
+    if args.first().is_some_and(|it| it == "--nodes") {
+        nodes = args[1].parse().unwrap();
+        args.drain(..2);
+    }
+    let mut args = args.into_iter();
+    let address = args.next();
     println!(
         "{:>6} {:>12} {:>12} {:>6}",
         "batch", "plain row/s", "store row/s", "share"
     );
-    let batches: Vec<usize> = std::env::args()
-        .skip(2)
-        .map(|it| it.parse().unwrap())
-        .collect();
+    let batches: Vec<usize> = args.map(|it| it.parse().unwrap()).collect();
     let batches = match batches.is_empty() {
         true => vec![1, 10, 100, 1_000],
         false => batches,
@@ -36,7 +41,7 @@ async fn main() {
         for round in 0..2 {
             let (plain, ours) = match address.as_deref() {
                 None => on_sqlite(batch).await,
-                Some(address) => on_server(address, batch, round).await,
+                Some(address) => on_server(address, batch, round, nodes).await,
             };
             best = (best.0.max(plain), best.1.max(ours));
         }
@@ -60,25 +65,33 @@ async fn on_sqlite(batch: usize) -> (f64, f64) {
 }
 
 #[cfg(all(feature = "postgres", feature = "mysql"))]
-async fn on_server(address: &str, batch: usize, round: usize) -> (f64, f64) {
+async fn on_server(address: &str, batch: usize, round: usize, nodes: usize) -> (f64, f64) {
     use std::sync::Arc;
 
     use im_core::port::Store;
     use im_store_sql::{MySqlStore, PostgresStore};
     let is_postgres = address.starts_with("postgres");
-    let (plain, store): (f64, Arc<dyn Store>) = if is_postgres {
-        let store = PostgresStore::connect(address).await.unwrap();
-        (plain::postgres(address, batch).await, Arc::new(store))
-    } else {
-        let store = MySqlStore::connect(address).await.unwrap();
-        (plain::mysql(address, batch).await, Arc::new(store))
+    let mut running = tokio::task::JoinSet::new();
+    let mut stores: Vec<Arc<dyn Store>> = Vec::new();
+    for _ in 0..nodes {
+        stores.push(match is_postgres {
+            true => Arc::new(PostgresStore::connect(address).await.unwrap()),
+            false => Arc::new(MySqlStore::connect(address).await.unwrap()),
+        });
+    }
+    let plain = match is_postgres {
+        true => plain::postgres(address, batch).await,
+        false => plain::mysql(address, batch).await,
     };
-    // Conversations of its own in each round, as the plain table is made anew.
-    let prefix = format!("{}-{batch}-{round}", std::process::id());
-    (plain, ours::rate(&*store, batch, &prefix).await)
+    for (node, store) in stores.into_iter().enumerate() {
+        // Conversations of its own in each round, as the plain table is made anew.
+        let prefix = format!("{}-{batch}-{round}-{node}", std::process::id());
+        running.spawn(async move { ours::rate(&*store, batch, &prefix).await });
+    }
+    (plain, running.join_all().await.into_iter().sum())
 }
 
 #[cfg(not(all(feature = "postgres", feature = "mysql")))]
-async fn on_server(_: &str, _: usize, _: usize) -> (f64, f64) {
+async fn on_server(_: &str, _: usize, _: usize, _: usize) -> (f64, f64) {
     panic!("servers need --features postgres,mysql");
 }

@@ -21,6 +21,8 @@ use super::work::{At, Held, Work};
 use super::{Shared, quick};
 use crate::clock::now;
 
+/// Most commits of one transaction.
+pub(super) const COMMITS_MAX: usize = 8_000;
 /// How often a transaction is run until others are out of its way.
 const TRIES_MAX: u32 = 12;
 /// The longest wait between two of them.
@@ -56,7 +58,7 @@ impl<D: Dialect> Shared<D> {
     /// Commits a batch; one that fails for what is in it is split until the culprit fails alone.
     pub(super) async fn commit(&self, batch: &[Commit]) -> Answers {
         // A stack of its own: halves to do, in order.
-        let mut todo = vec![batch];
+        let mut todo: Vec<_> = batch.chunks(COMMITS_MAX).rev().collect();
         let mut answers = Vec::with_capacity(batch.len());
         while let Some(part) = todo.pop() {
             if part.is_empty() {
@@ -202,8 +204,8 @@ async fn write<D: Dialect>(
             Err(Broken::Moved)
         };
     }
-    let last = fence.pass::<D>(conn, work.stamps, reads).await?;
-    changes.write::<D>(conn, last - work.stamps).await?;
+    let base = fence.pass::<D>(conn, work.stamps, reads).await?;
+    changes.write::<D>(conn, base).await?;
     Ok(false)
 }
 

@@ -16,8 +16,10 @@ impl<D: Dialect> ServerStore<D> {
     /// business row and a message become visible together or not at all. Nodes hear of it by their
     /// sweep, or at once by `Node::notice`, which is to be called after the transaction committed.
     ///
-    /// Call it last: from here on until the transaction ends, no other commit of this database gets
-    /// a stamp, so everybody else's sends wait.
+    /// Call it last. From here on until the transaction ends, sends to the same conversation wait;
+    /// on MySQL all other commits of this database do; and on PostgreSQL lists and sweeps go on
+    /// from before it: what changed since is read each time, and refused where that is more than a
+    /// page.
     ///
     /// # Errors
     /// [`Rejected`]: nothing was written. After [`Rejected::Store`] the transaction must be rolled

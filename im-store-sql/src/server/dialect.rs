@@ -115,9 +115,16 @@ pub trait Dialect: Debug + Send + Sync + Sized + 'static {
     #[doc(hidden)]
     const SHARD_INDEXES: &'static [&'static str];
 
-    /// Stamps the conversations of a slot above a stamp, then those who left them.
+    /// Whether [`hold_slots`](Self::hold_slots) does so; where it does not, whoever turns a slot
+    /// takes what numbers the changes, and a commit looks again when it has that.
     #[doc(hidden)]
-    const STAMP_SLOT: &'static [&'static str];
+    const HOLDS_SLOTS: bool;
+
+    /// Gives two stamps. No row that was written when it was asked for has one above the first.
+    /// Every transaction that wrote any up to the second has ended: what it wrote is seen by
+    /// statements that begin later.
+    #[doc(hidden)]
+    const NEWEST: &'static str;
 
     /// Moves the column of `im_meta` on by so much if the condition holds, and gives what it is
     /// then. Holds its row until the transaction ends.
@@ -128,4 +135,39 @@ pub trait Dialect: Debug + Send + Sync + Sized + 'static {
         by: i64,
         condition: &'static str,
     ) -> impl Future<Output = Result<Option<i64>, sqlx::Error>> + Send;
+
+    /// Takes so many stamps, at most one for each commit of a batch, and gives what they count
+    /// from; of none, if it is one of several, just the right to commit where that goes with
+    /// stamps. `None`: the database is one of several, and they were taken for one alone.
+    #[doc(hidden)]
+    fn stamp(
+        conn: &mut Conn<Self>,
+        stamps: i64,
+        is_shard: bool,
+    ) -> impl Future<Output = Result<Option<i64>, sqlx::Error>> + Send;
+
+    /// Gives new stamps to the conversations of a slot, one each, and to those who left them.
+    #[doc(hidden)]
+    fn stamp_slot(
+        conn: &mut Conn<Self>,
+        slot: i64,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Waits for those who commit to the database as to one alone, and refuses who comes later.
+    #[doc(hidden)]
+    fn end_alone(conn: &mut Conn<Self>) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Keeps slots, in their order, as they are until the transaction ends.
+    #[doc(hidden)]
+    fn hold_slots(
+        conn: &mut Conn<Self>,
+        slots: &[i64],
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Waits for those who hold a slot, and keeps out who comes later.
+    #[doc(hidden)]
+    fn take_slot(
+        conn: &mut Conn<Self>,
+        slot: i64,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 }

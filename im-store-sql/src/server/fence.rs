@@ -1,11 +1,11 @@
 //! The fence of a database that is one of several: no commit gets through to a slot that is not
 //! open here.
 //!
-//! Which of a batch's slots are open is read first, and once more when the row of the stamps is
-//! held. Whoever opens or closes a slot takes that row too, so what was read the second time stays
-//! true until the transaction ends; and as it is the same with the same epochs, the slot was open
-//! while everything in between was read. A shared lock on the slots would do the same, but on
-//! PostgreSQL those who share one can keep whoever closes a slot waiting for ever.
+//! Where slots can be held, a batch holds its own from before it reads which are open until its
+//! transaction ends, and whoever opens or closes one waits for that. Elsewhere they are read once
+//! more when the row of the stamps is held. Whoever opens or closes a slot takes that row too, so
+//! what was read the second time stays true until the transaction ends; and as it is the same with
+//! the same epochs, the slot was open while everything in between was read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +34,8 @@ impl Fence {
         reads: Reads,
     ) -> Result<Self, Broken> {
         let slots: BTreeSet<_> = batch.iter().map(slot).collect();
+        let in_order: Vec<_> = slots.iter().copied().collect();
+        D::hold_slots(conn, &in_order).await?;
         Ok(Self::Shard(open::<D>(conn, slots, reads).await?))
     }
 
@@ -45,7 +47,7 @@ impl Fence {
         }
     }
 
-    /// Takes so many stamps, and the right to commit; the last of them.
+    /// Takes so many stamps, and the right to commit: what they count from.
     pub(super) async fn pass<D: Dialect>(
         &self,
         conn: &mut Conn<D>,
@@ -56,16 +58,17 @@ impl Fence {
             if stamps == 0 {
                 return Ok(0);
             }
-            let last = D::advance(conn, "stamp", stamps, "shard IS NULL").await?;
             // Others have made it one of several meanwhile.
-            return last.ok_or(Broken::Moved);
+            return D::stamp(conn, stamps, false).await?.ok_or(Broken::Moved);
         };
-        let last = D::advance(conn, "stamp", stamps, "one = 1").await?;
-        let slots = open_before.keys().copied().collect();
-        if open::<D>(conn, slots, reads).await? != *open_before {
-            return Err(Broken::Moved);
+        let base = D::stamp(conn, stamps, true).await?;
+        if !D::HOLDS_SLOTS {
+            let slots = open_before.keys().copied().collect();
+            if open::<D>(conn, slots, reads).await? != *open_before {
+                return Err(Broken::Moved);
+            }
         }
-        last.ok_or(Broken::Moved)
+        base.ok_or(Broken::Moved)
     }
 }
 

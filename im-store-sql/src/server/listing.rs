@@ -1,10 +1,12 @@
 //! What changed: a user's list of conversations, and the sweep over all.
 //!
-//! The newest stamp is read before the rows: whatever is committed in between is given now *and*
-//! again, and nothing is missed.
+//! The newest stamps are read before the rows: whatever is committed in between is given now *and*
+//! again, and nothing is missed. So is what lies above a transaction that is under way and numbered
+//! already, until that has ended.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use im_core::model::{Conversation, Epoch, Member, Seq, Stamp, Stamps, UserId};
 use im_core::port::{
@@ -20,6 +22,52 @@ use crate::text::{UNREAD_MAX, say_kinds};
 
 /// Lines whose details one statement looks up.
 const LINES_MAX: usize = 64;
+/// How often a page is read again that no transaction under way should be above. The call has an
+/// end of its own.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// How far the changes go.
+#[derive(Debug, Clone, Copy)]
+struct Newest {
+    /// No row that was visible had a stamp above.
+    top: Stamp,
+    /// Every row up to there is visible.
+    safe: Stamp,
+}
+
+/// What of a page can be given.
+#[derive(Debug, PartialEq, Eq)]
+enum Cut {
+    /// So many of its rows, and the stamp up to which everything has been given.
+    Rows(usize, Stamp),
+    /// Nothing yet: there is more than a page above the transactions under way, and who asks could
+    /// not go on from any place in it.
+    Wait,
+}
+
+impl Newest {
+    /// Of the rows of a page, by their stamps; `more` follow.
+    fn cut(self, since: Stamp, rows: &[Stamp], more: bool) -> Cut {
+        if !more {
+            return Cut::Rows(rows.len(), self.goes_on(since));
+        }
+        let count = rows.partition_point(|stamp| *stamp <= self.safe);
+        match rows[..count].last() {
+            Some(last) => Cut::Rows(count, *last),
+            None if rows.is_empty() => Cut::Rows(0, since),
+            None => Cut::Wait,
+        }
+    }
+
+    /// Where who has seen everything goes on from. What was safe once is, though a number that is
+    /// not may lie below now. A stamp that was never given is told by one that is behind it.
+    fn goes_on(self, since: Stamp) -> Stamp {
+        match since <= self.top {
+            true => since.max(self.safe),
+            false => self.safe,
+        }
+    }
+}
 
 impl<D: Dialect> Shared<D> {
     pub(super) async fn memberships(
@@ -29,24 +77,30 @@ impl<D: Dialect> Shared<D> {
         limit: usize,
         detail: bool,
     ) -> Result<MembershipPage, PortError> {
-        let newest = self.newest().await?;
-        let mut rows = self.fetch(lines_of(user, since, limit)).await?;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let mut last = since;
-        let mut lines = Vec::with_capacity(rows.len());
-        for mut row in rows {
-            let (no, conversation, _) = row.conversation()?;
-            let (member, _) = row.member()?;
-            last = row.stamp()?;
+        let (rows, covered, more) = loop {
+            let newest = self.newest().await?;
+            let rows = self.fetch(lines_of(user, since, limit)).await?;
+            let mut lines = Vec::with_capacity(rows.len());
+            for mut row in rows {
+                let (no, conversation, _) = row.conversation()?;
+                let (member, _) = row.member()?;
+                lines.push((row.stamp()?, (no, conversation, member)));
+            }
+            if let Some(page) = page(newest, since, lines, limit) {
+                break page;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        };
+        let line = |(no, conversation, member)| {
             let line = MembershipLine {
                 conversation,
                 member,
                 unread: 0,
                 last: None,
             };
-            lines.push((no, line));
-        }
+            (no, line)
+        };
+        let mut lines: Vec<_> = rows.into_iter().map(line).collect();
         if detail {
             for some in lines.chunks_mut(LINES_MAX) {
                 self.unread(some).await?;
@@ -55,44 +109,49 @@ impl<D: Dialect> Shared<D> {
         }
         Ok(MembershipPage {
             lines: lines.into_iter().map(|(_, line)| line).collect(),
-            stamps: Stamps::one(if more { last } else { newest }),
+            stamps: Stamps::one(covered),
             more,
         })
     }
 
     pub(super) async fn changed(&self, since: Stamp, limit: usize) -> Result<Changed, PortError> {
-        let newest = self.newest().await?;
-        let mut changed = Changed {
-            convs: Vec::new(),
-            left: Vec::new(),
-            stamps: Stamps::one(newest),
-            more: false,
-        };
-        if limit == 0 || since >= newest {
-            return Ok(changed);
-        }
         let statement = Statement::new(
             "SELECT c.id, c.head, c.epoch, c.stamp FROM im_conversation c \
              WHERE c.stamp > ? ORDER BY c.stamp LIMIT ?",
         );
         let statement = statement.bind(since.0 as i64).bind(limit + 1);
-        let mut rows = self.fetch(statement).await?;
-        changed.more = rows.len() > limit;
-        rows.truncate(limit);
-        let mut last = newest;
-        for mut row in rows {
-            changed.convs.push(ChangedConversation {
-                conv: row.conv()?,
-                head: row.seq()?,
-                epoch: Epoch(row.number()?),
-            });
-            if changed.more {
-                last = row.stamp()?;
+        let (convs, covered, more) = loop {
+            let newest = self.newest().await?;
+            if limit == 0 || since >= newest.top {
+                let stamps = Stamps::one(newest.goes_on(since));
+                return Ok(Changed {
+                    convs: Vec::new(),
+                    left: Vec::new(),
+                    stamps,
+                    more: false,
+                });
             }
-        }
-        changed.stamps = Stamps::one(last);
-        changed.left = self.left(since, last).await?;
-        Ok(changed)
+            let rows = self.fetch(statement.clone()).await?;
+            let mut convs = Vec::with_capacity(rows.len());
+            for mut row in rows {
+                let changed = ChangedConversation {
+                    conv: row.conv()?,
+                    head: row.seq()?,
+                    epoch: Epoch(row.number()?),
+                };
+                convs.push((row.stamp()?, changed));
+            }
+            if let Some(page) = page(newest, since, convs, limit) {
+                break page;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        };
+        Ok(Changed {
+            left: self.left(since, covered).await?,
+            convs,
+            stamps: Stamps::one(covered),
+            more,
+        })
     }
 
     /// Who left after one stamp, and up to another.
@@ -115,12 +174,14 @@ impl<D: Dialect> Shared<D> {
             .collect()
     }
 
-    async fn newest(&self) -> Result<Stamp, PortError> {
-        let rows = self
-            .fetch(Statement::new("SELECT stamp FROM im_meta"))
-            .await?;
+    async fn newest(&self) -> Result<Newest, PortError> {
+        let rows = self.fetch(Statement::new(D::NEWEST)).await?;
         let row = rows.into_iter().next();
-        row.ok_or_else(|| corrupt("there is no stamp"))?.stamp()
+        let mut row = row.ok_or_else(|| corrupt("there is no stamp"))?;
+        Ok(Newest {
+            top: row.stamp()?,
+            safe: row.stamp()?,
+        })
     }
 
     /// Counts, for lines of which there is something to count.
@@ -195,6 +256,27 @@ impl<D: Dialect> Shared<D> {
     }
 }
 
+/// What can be given of rows with their stamps, one more than asked for: those, how far they cover
+/// the changes, and whether there are more. `None`: not yet.
+fn page<T>(
+    newest: Newest,
+    since: Stamp,
+    mut rows: Vec<(Stamp, T)>,
+    limit: usize,
+) -> Option<(Vec<T>, Stamp, bool)> {
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let stamps: Vec<_> = rows.iter().map(|(stamp, _)| *stamp).collect();
+    match newest.cut(since, &stamps, more) {
+        Cut::Rows(count, covered) => {
+            rows.truncate(count);
+            let rows = rows.into_iter().map(|(_, row)| row);
+            Some((rows.collect(), covered, more))
+        }
+        Cut::Wait => None,
+    }
+}
+
 /// What a member may see: from a place to a place.
 fn seen(conversation: &Conversation, member: &Member) -> (Seq, Seq) {
     let from = member.first_seq.max(conversation.first_seq);
@@ -215,4 +297,48 @@ fn lines_of(user: &UserId, since: Stamp, limit: usize) -> Statement {
     .bind(since.0 as i64)
     .bind(since.0 as i64)
     .bind(limit + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_is_covered_only_below_what_is_under_way() {
+        let newest = |top, safe| Newest {
+            top: Stamp(top),
+            safe: Stamp(safe),
+        };
+        let table: [(Newest, u64, &[u64], bool, Cut); 8] = [
+            // The last page covers all that is safe, and nothing that lies above.
+            (
+                newest(90, 90),
+                10,
+                &[20, 30],
+                false,
+                Cut::Rows(2, Stamp(90)),
+            ),
+            (
+                newest(90, 25),
+                10,
+                &[20, 30],
+                false,
+                Cut::Rows(2, Stamp(25)),
+            ),
+            // What was covered once stays so.
+            (newest(90, 25), 40, &[50], false, Cut::Rows(1, Stamp(40))),
+            // A stamp that was never given.
+            (newest(90, 25), 99, &[], false, Cut::Rows(0, Stamp(25))),
+            // A page goes on from its last row, as far as it is safe.
+            (newest(90, 90), 10, &[20, 30], true, Cut::Rows(2, Stamp(30))),
+            (newest(90, 25), 10, &[20, 30], true, Cut::Rows(1, Stamp(20))),
+            (newest(90, 15), 10, &[20, 30], true, Cut::Wait),
+            (newest(90, 90), 10, &[], true, Cut::Rows(0, Stamp(10))),
+        ];
+        for (newest, since, rows, more, expected) in table {
+            let stamps: Vec<_> = rows.iter().copied().map(Stamp).collect();
+            let cut = newest.cut(Stamp(since), &stamps, more);
+            assert_eq!(cut, expected, "{newest:?} {since} {rows:?}");
+        }
+    }
 }

@@ -5,9 +5,10 @@
 //! rules, and what they say is written with one statement a table. Another transaction in the way
 //! (a deadlock, two that make the same conversation) makes it run again.
 //!
-//! Stamps come from one row that whoever commits holds until they are done, so they become visible
-//! in their order and a token covers nothing unseen. It is taken last, right before the rows that
-//! carry stamps.
+//! Stamps are taken last, right before the rows that carry them. On MySQL they come from one row
+//! that whoever commits holds until they are done, so they become visible in their order. On
+//! PostgreSQL commits don't wait for each other: a sequence numbers them, and who reads looks which
+//! numbers are under way (`postgres/stamp.rs`). Either way a token covers nothing unseen.
 
 mod commit;
 mod commit_in;

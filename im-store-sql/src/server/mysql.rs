@@ -37,6 +37,14 @@ const STATEMENTS_MAX: usize = 200;
 /// sees what is committed; what a column can't take is refused, and not put right.
 const SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
      SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')";
+/// Stamps the conversations of a slot above a stamp, then those who left them.
+const STAMP_SLOT: [&str; 2] = [
+    "UPDATE im_conversation c JOIN \
+     (SELECT no, ? + ROW_NUMBER() OVER (ORDER BY no) AS stamp \
+     FROM im_conversation WHERE slot = ?) t ON t.no = c.no SET c.stamp = t.stamp",
+    "UPDATE im_member m JOIN im_conversation c ON c.no = m.conv SET m.stamp = c.stamp \
+     WHERE m.left_seq IS NOT NULL AND c.slot = ?",
+];
 /// A column that takes no NULL was given one.
 const NULL_REFUSED: u16 = 1048;
 
@@ -54,13 +62,9 @@ impl Dialect for MySqlDialect {
         ("slot", include_str!("../../migrations/mysql/0003_slot.sql")),
     ];
     const SHARD_INDEXES: &'static [&'static str] = &[];
-    const STAMP_SLOT: &'static [&'static str] = &[
-        "UPDATE im_conversation c JOIN \
-         (SELECT no, ? + ROW_NUMBER() OVER (ORDER BY no) AS stamp \
-         FROM im_conversation WHERE slot = ?) t ON t.no = c.no SET c.stamp = t.stamp",
-        "UPDATE im_member m JOIN im_conversation c ON c.no = m.conv SET m.stamp = c.stamp \
-         WHERE m.left_seq IS NOT NULL AND c.slot = ?",
-    ];
+    // Who commits holds the row until they are done.
+    const NEWEST: &'static str = "SELECT stamp, stamp FROM im_meta";
+    const HOLDS_SLOTS: bool = false;
 
     async fn connect(
         address: &str,
@@ -271,6 +275,47 @@ impl Dialect for MySqlDialect {
         let done = sqlx::query(own(text)).bind(by).execute(conn).await?;
         // Found, that is, also when it stays as it is.
         Ok((done.rows_affected() > 0).then(|| done.last_insert_id() as i64))
+    }
+
+    async fn stamp(
+        conn: &mut MySqlConnection,
+        stamps: i64,
+        is_shard: bool,
+    ) -> Result<Option<i64>, sqlx::Error> {
+        let condition = match is_shard {
+            true => "one = 1",
+            false => "shard IS NULL",
+        };
+        let last = Self::advance(conn, "stamp", stamps, condition).await?;
+        Ok(last.map(|last| last - stamps))
+    }
+
+    async fn stamp_slot(conn: &mut MySqlConnection, slot: i64) -> Result<(), sqlx::Error> {
+        let count = "SELECT count(*) FROM im_conversation WHERE slot = ?";
+        let count: i64 = sqlx::query_scalar(count)
+            .bind(slot)
+            .fetch_one(&mut *conn)
+            .await?;
+        let base = Self::stamp(conn, count, true).await?;
+        let [conversations, left] = STAMP_SLOT;
+        let base = sqlx::query(conversations).bind(base.unwrap_or_default());
+        base.bind(slot).execute(&mut *conn).await?;
+        sqlx::query(left).bind(slot).execute(conn).await?;
+        Ok(())
+    }
+
+    // The row of the stamps is locked already, by the version of what the database holds.
+
+    async fn end_alone(_: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    async fn hold_slots(_: &mut MySqlConnection, _: &[i64]) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    async fn take_slot(_: &mut MySqlConnection, _: i64) -> Result<(), sqlx::Error> {
+        Ok(())
     }
 }
 

@@ -1,6 +1,8 @@
 //! PostgreSQL: rows go in as arrays, one for each column, so that a statement has one text
 //! whatever the number of rows, and is planned once.
 
+mod stamp;
+
 use std::str::FromStr;
 
 use im_core::port::PortErrorKind;
@@ -27,16 +29,6 @@ const LOCK: &str = "WITH c AS MATERIALIZED (\
      ok AS MATERIALIZED (SELECT array_agg(no ORDER BY at) AS numbers, \
      array_agg(head ORDER BY at) AS heads FROM k HAVING count(*) = ? \
      AND bool_and(coalesce((?::bigint[])[at] = version, true)))";
-/// And after them. The stamps wait for the entries, since nobody else gets one from then on. In a
-/// database that others have made one of several, the stamp is NULL, which its column refuses, so
-/// that nothing stays of the statement.
-const STAMP_AND_LENGTHEN: &str = ", \
-     s AS (UPDATE im_meta SET stamp = CASE WHEN shard IS NULL THEN stamp + ? END \
-     FROM (SELECT count(*) AS entries FROM e) d WHERE d.entries > 0 RETURNING stamp) \
-     UPDATE im_conversation u SET head = k.head + (?::bigint[])[k.at], \
-     stamp = s.stamp - ? + (?::bigint[])[k.at] FROM s, k WHERE u.no = k.no \
-     RETURNING k.at, k.head, k.version";
-
 /// The PostgreSQL dialect.
 #[derive(Debug, Clone, Copy)]
 pub struct PostgresDialect;
@@ -58,6 +50,10 @@ impl Dialect for PostgresDialect {
             "slot",
             include_str!("../../migrations/postgres/0003_slot.sql"),
         ),
+        (
+            "stamp",
+            include_str!("../../migrations/postgres/0004_stamp.sql"),
+        ),
     ];
     // A row's new version goes into every index of its table.
     const SHARD_INDEXES: &'static [&'static str] = &[
@@ -65,13 +61,8 @@ impl Dialect for PostgresDialect {
         "CREATE INDEX IF NOT EXISTS im_block_slot ON im_block (slot)",
         "CREATE INDEX IF NOT EXISTS im_answer_slot ON im_answer (slot)",
     ];
-    const STAMP_SLOT: &'static [&'static str] = &[
-        "UPDATE im_conversation c SET stamp = t.stamp FROM \
-         (SELECT no, ? + row_number() OVER (ORDER BY no) AS stamp \
-         FROM im_conversation WHERE slot = ?) t WHERE t.no = c.no",
-        "UPDATE im_member m SET stamp = c.stamp FROM im_conversation c \
-         WHERE c.no = m.conv AND m.left_seq IS NOT NULL AND c.slot = ?",
-    ];
+    const NEWEST: &'static str = stamp::NEWEST;
+    const HOLDS_SLOTS: bool = true;
 
     async fn connect(
         address: &str,
@@ -90,6 +81,7 @@ impl Dialect for PostgresDialect {
         ]);
         // The pool would go on trying, and then not say what was wrong.
         connect.connect().await?.close().await?;
+        let pool = pool.after_connect(|conn, _| Box::pin(stamp::pass_over_lost(conn)));
         pool.connect_with(connect).await
     }
 
@@ -168,10 +160,8 @@ impl Dialect for PostgresDialect {
         let statement = args.into_iter().fold(statement, Statement::bind);
         Some(
             statement
-                .then(STAMP_AND_LENGTHEN)
-                .bind(appends.stamps_taken)
+                .then(stamp::STAMP_AND_LENGTHEN)
                 .bind(appends.counts)
-                .bind(appends.stamps_taken)
                 .bind(appends.stamps),
         )
     }
@@ -188,17 +178,10 @@ impl Dialect for PostgresDialect {
 
     async fn stamp_and_lengthen(
         conn: &mut PgConnection,
-        stamps: i64,
+        _: i64,
         conversations: &[Longer],
     ) -> Result<bool, sqlx::Error> {
-        let text = "WITH s AS (UPDATE im_meta SET stamp = stamp + ? WHERE shard IS NULL \
-             RETURNING stamp) UPDATE im_conversation c SET head = k.head, \
-             stamp = s.stamp - ? + k.stamp \
-             FROM s, unnest(?::bigint[], ?::bigint[], ?::bigint[]) k (no, head, stamp) \
-             WHERE c.no = k.no RETURNING 1";
-        let statement = Statement::new(text).bind(stamps).bind(stamps);
-        let args = longer(conversations);
-        let statement = args.into_iter().fold(statement, Statement::bind);
+        let statement = stamp::stamp_and_lengthen(conversations);
         Ok(!Self::fetch(conn, statement).await?.is_empty())
     }
 
@@ -208,7 +191,7 @@ impl Dialect for PostgresDialect {
                    FROM unnest(?::bigint[], ?::bigint[], ?::bigint[]) k (no, head, stamp) \
                    WHERE c.no = k.no"
                 .to_owned(),
-            args: longer(conversations).into(),
+            args: stamp::longer(conversations).into(),
         }
     }
 
@@ -254,19 +237,33 @@ impl Dialect for PostgresDialect {
         let moved = sqlx::query_scalar(own(text)).bind(by);
         moved.fetch_optional(conn).await
     }
-}
 
-/// Numbers, heads and stamps.
-fn longer(conversations: &[Longer]) -> [Arg; 3] {
-    let column = |of: fn(&Longer) -> i64| {
-        let values = conversations.iter().map(|it| Some(of(it)));
-        Arg::Ints(values.collect())
-    };
-    [
-        column(|it| it.no),
-        column(|it| it.head),
-        column(|it| it.stamp),
-    ]
+    async fn stamp(
+        conn: &mut PgConnection,
+        stamps: i64,
+        is_shard: bool,
+    ) -> Result<Option<i64>, sqlx::Error> {
+        match stamps {
+            0 => Ok(Some(0)),
+            _ => stamp::stamp(conn, is_shard).await,
+        }
+    }
+
+    async fn stamp_slot(conn: &mut PgConnection, slot: i64) -> Result<(), sqlx::Error> {
+        stamp::stamp_slot(conn, slot).await
+    }
+
+    async fn end_alone(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        stamp::end_alone(conn).await
+    }
+
+    async fn hold_slots(conn: &mut PgConnection, slots: &[i64]) -> Result<(), sqlx::Error> {
+        stamp::hold_slots(conn, slots).await
+    }
+
+    async fn take_slot(conn: &mut PgConnection, slot: i64) -> Result<(), sqlx::Error> {
+        stamp::take_slot(conn, slot).await
+    }
 }
 
 /// A table's rows as the function that makes them of arrays, and the arrays.

@@ -98,7 +98,6 @@ fn appends(batch: &[Commit], runs: &BTreeMap<&ConversationId, Run>) -> Appends {
         versions: ints(|run| run.version.map(|version| version.0 as i64)),
         counts: ints(|run| Some(run.count)),
         stamps: ints(|run| Some(run.stamp)),
-        stamps_taken: batch.len() as i64,
         entries: entries
             .map(|(at, count, new)| row::new_entry(at, Seq(count.unsigned_abs()), new))
             .collect(),

@@ -108,6 +108,7 @@ impl<D: Dialect> Shared<D> {
         if enrolled.is_none() {
             return Ok(());
         }
+        D::end_alone(&mut tx).await?;
         let statement = Statement::new("UPDATE im_meta SET shard_set = ?, shard = ?")
             .bind(place.set as i64)
             .bind(i64::from(place.at));
@@ -134,7 +135,8 @@ impl<D: Dialect> Shared<D> {
         to: Option<Holding>,
     ) -> Result<bool, Broken> {
         let mut tx = self.pool.begin().await?;
-        // From here on nobody commits, until this is done.
+        // From here on nobody commits to it, until this is done.
+        D::take_slot(&mut tx, number(slot)).await?;
         D::advance(&mut tx, "slots_version", 1, "one = 1").await?;
         let found = locked::<D>(&mut tx, slot).await?;
         if !is_same(found.as_ref(), from.as_ref()) {
@@ -148,29 +150,13 @@ impl<D: Dialect> Shared<D> {
             }
         }
         if to.is_some_and(|to| to.phase == Phase::Open) {
-            stamp_slot::<D>(&mut tx, slot).await?;
+            // A change there, for whoever lists or sweeps. Of members who are in, the
+            // conversation's own counts.
+            D::stamp_slot(&mut tx, number(slot)).await?;
         }
         tx.commit().await?;
         Ok(true)
     }
-}
-
-/// Gives new stamps to all that is in a slot, one to each conversation and to those who left it, so
-/// that lists and sweeps see it. Of members who are in, the conversation's own counts.
-async fn stamp_slot<D: Dialect>(conn: &mut Conn<D>, slot: Slot) -> Result<(), Broken> {
-    let count = Statement::new("SELECT count(*) FROM im_conversation WHERE slot = ?");
-    let count = D::fetch(conn, count.bind(number(slot))).await?.pop();
-    let count = count.map_or(Ok(0), |row| Fields::from(row).int())?;
-    let last = D::advance(conn, "stamp", count, "one = 1").await?;
-    let base = last.ok_or_else(|| corrupt("there is no stamp"))? - count;
-    for text in D::STAMP_SLOT {
-        let mut statement = Statement::new(*text);
-        if text.contains("? +") {
-            statement = statement.bind(base);
-        }
-        D::fetch(conn, statement.bind(number(slot))).await?;
-    }
-    Ok(())
 }
 
 /// How this database stands to a slot, locked until the transaction ends.

@@ -119,8 +119,6 @@ pub struct Appends {
     pub(super) counts: Arg,
     /// The numbers of their stamps, from 1.
     pub(super) stamps: Arg,
-    /// How many stamps are taken.
-    pub(super) stamps_taken: i64,
     /// Rows of [`ENTRY`], but for two: the conversation's number is its place among the batch's,
     /// and the entry's is counted from the conversation's head; both from 1.
     pub(super) entries: Vec<Vec<Arg>>,

@@ -13,6 +13,7 @@ mod faults;
 mod host;
 mod open;
 mod shard;
+mod under_way;
 
 mod postgres {
     im_testkit::store_suite!(super::fresh::<super::PostgresDialect>());
@@ -62,7 +63,7 @@ trait Server: Dialect {
 }
 
 /// What [`Server::look`] reads.
-const LOOK: &str = "SELECT stamp FROM im_meta";
+const LOOK: &str = "SELECT starts FROM im_meta";
 
 impl Server for PostgresDialect {
     const VARIABLE: &'static str = "IMKIT_TEST_POSTGRES_URL";

@@ -3,5 +3,6 @@
 pub mod codec;
 pub mod delivery;
 pub mod inbox;
+pub mod moderation;
 pub mod outbox;
 pub mod room;

@@ -112,7 +112,7 @@ impl fmt::Debug for Rule {
 pub struct Found {
     /// [`Builtin::name`] or [`Rule::name`].
     pub rule: &'static str,
-    /// Its bytes in the original text.
+    /// Its bytes in the original text; of an e-mail address, what is before the `@`.
     pub range: Range<usize>,
 }
 

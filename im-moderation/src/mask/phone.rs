@@ -116,9 +116,13 @@ impl<'s> Run<'s> {
             .then(|| self.span(prefix, 3, 4))
     }
 
-    /// A plus and eight to fifteen digits, however they are grouped.
+    /// A plus and eight to fifteen digits, however they are grouped; not the plus of a version.
     fn international(&self) -> Option<Span> {
+        let before = self.cells.start.checked_sub(1);
+        let before = before.and_then(|plus| self.shadow.before(plus));
         let is_e164 = self.has_plus
+            && !before.is_some_and(|c| c.is_ascii_alphanumeric())
+            && self.gaps_are(" -()/")
             && E164_DIGITS.contains(&self.digits.len())
             && self.digits.first() != Some(&0);
         is_e164.then(|| self.span(0, 2, 2))

@@ -73,16 +73,14 @@ impl Alphabet {
 
     fn fill(&mut self) {
         static ROLES: LazyLock<Vec<[Role; PAGE]>> = LazyLock::new(roles);
+        self.pages = vec![[BETWEEN; PAGE], [INVISIBLE; PAGE]];
+        self.index[PAGES_UNSEEN].fill(1);
         let mut known: HashMap<[u16; PAGE], u16> = HashMap::new();
-        for (page, index) in self.index.iter_mut().enumerate() {
-            let is_unseen = PAGES_UNSEEN.contains(&page);
-            let mut codes = [if is_unseen { INVISIBLE } else { BETWEEN }; PAGE];
-            if let Some(roles) = ROLES.get(page) {
-                codes = roles.map(|role| match role {
-                    Role::Fixed(code) => code,
-                    Role::Class(class) => self.codes.get(&class).copied().unwrap_or(OTHER),
-                });
-            }
+        for (roles, index) in ROLES.iter().zip(&mut self.index) {
+            let codes = roles.map(|role| match role {
+                Role::Fixed(code) => code,
+                Role::Class(class) => self.codes.get(&class).copied().unwrap_or(OTHER),
+            });
             let next = u16::try_from(self.pages.len()).unwrap_or(0);
             *index = *known.entry(codes).or_insert_with(|| {
                 self.pages.push(codes);

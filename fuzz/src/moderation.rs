@@ -93,8 +93,8 @@ const LETTERS: [char; 64] = [
     '\u{10ffff}',
 ];
 
-/// `data` is a text; or, as building a filter takes long, after a first byte of 255 a few words, each
-/// with its length and flags before it, and then the text.
+/// `data` is a text; or, as building a filter takes long, after a first byte of 255 a few words,
+/// each with its length and flags before it, and then the text.
 pub fn words(data: &[u8]) {
     let (filter, text) = match data {
         [u8::MAX, rest @ ..] => case(rest),

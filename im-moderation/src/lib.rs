@@ -37,8 +37,8 @@
 //!
 //! # Personal data
 //!
-//! A [`Masker`](mask::Masker) finds telephone numbers, e-mail addresses, identity cards, payment cards
-//! and street addresses, and what the embedder has rules of its own for:
+//! A [`Masker`](mask::Masker) finds telephone numbers, e-mail addresses, identity cards, payment
+//! cards and street addresses, and what the embedder has rules of its own for:
 //!
 //! ```
 //! use im_moderation::mask::Masker;

@@ -78,6 +78,11 @@ impl Dialect for PostgresDialect {
             ("default_transaction_isolation", "read committed"),
             // Not that a table of the migrations is there already.
             ("client_min_messages", "warning"),
+            // Rows are found by keys. A plan is kept, and one that was made while a table was small
+            // would go on reading it whole, with every dead version of rows that change with each
+            // message. The second, since what has no other way (a sequence) looks dear then.
+            ("enable_seqscan", "off"),
+            ("jit", "off"),
         ]);
         // The pool would go on trying, and then not say what was wrong.
         connect.connect().await?.close().await?;

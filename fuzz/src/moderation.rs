@@ -6,7 +6,6 @@ use std::sync::LazyLock;
 use im_moderation::mask::{Builtin, Masker};
 use im_moderation::words::{Filter, Level, Verdict, Word, WordList};
 
-const WORDS_MAX: usize = 6;
 static FILTER: LazyLock<Filter> = LazyLock::new(|| {
     let mut list = WordList::new();
     for (level, words) in LEVELS.into_iter().zip(FIXED) {
@@ -15,7 +14,10 @@ static FILTER: LazyLock<Filter> = LazyLock::new(|| {
     for word in ["cab", "aab", "lil"] {
         list.add(Word::new(99, word, Level::Mask).inside());
     }
-    built(list)
+    let built = list.build();
+    built
+        .unwrap_or_else(|error| panic!("a short list: {error}"))
+        .0
 });
 /// Words of each level.
 const FIXED: [&str; 4] = [
@@ -93,14 +95,10 @@ const LETTERS: [char; 64] = [
     '\u{10ffff}',
 ];
 
-/// `data` is a text; or, as building a filter takes long, after a first byte of 255 a few words,
-/// each with its length and flags before it, and then the text.
+/// `data` is a text. The words are fixed, as building a filter takes long.
 pub fn words(data: &[u8]) {
-    let (filter, text) = match data {
-        [u8::MAX, rest @ ..] => case(rest),
-        _ => (FILTER.clone(), written(data)),
-    };
-    let scan = filter.scan(&text);
+    let text = written(data);
+    let scan = FILTER.scan(&text);
     let mut start = 0;
     for hit in scan.hits() {
         assert_eq!(text.get(hit.range.clone()), Some(hit.piece));
@@ -132,30 +130,6 @@ pub fn mask(data: &[u8]) {
     }
     let is_found = |at| masked.found.iter().any(|found| found.range.contains(&at));
     assert_changed_only(&text, &masked.text, '*', is_found);
-}
-
-fn case(data: &[u8]) -> (Filter, String) {
-    let mut list = WordList::new();
-    let mut rest = data;
-    for id in 0..WORDS_MAX as u64 {
-        let Some(([flags], behind)) = rest.split_first_chunk() else {
-            break;
-        };
-        let length = usize::from(flags >> 3) % 12;
-        let (word, behind) = behind.split_at(length.min(behind.len()));
-        rest = behind;
-        let level = LEVELS[usize::from(flags & 3)];
-        let word = Word::new(id, written(word), level);
-        list.add(if flags & 4 == 0 { word } else { word.inside() });
-    }
-    (built(list), written(rest))
-}
-
-fn built(list: WordList) -> Filter {
-    let built = list.build();
-    built
-        .unwrap_or_else(|error| panic!("a short list: {error}"))
-        .0
 }
 
 fn written(bytes: &[u8]) -> String {

@@ -218,6 +218,8 @@ impl Starts {
     const AT_TWO: u8 = 0b10;
     const AT_FOUR: u8 = 0b1000;
     const AT_LONGEST: u8 = 1 << (Self::LONGEST - 1);
+    /// Beginnings that the next codes will tell more about.
+    pub(super) const PENDING: u8 = Self::AT_LONGEST - 1;
 
     pub(super) fn new() -> Self {
         Self {

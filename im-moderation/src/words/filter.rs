@@ -232,6 +232,12 @@ struct State {
 }
 
 impl State {
+    /// No word is here, nor may one have begun with the last letters.
+    #[inline]
+    fn is_hopeless(&self) -> bool {
+        !self.is_live && self.begun & Starts::PENDING == 0
+    }
+
     #[inline]
     fn between(&mut self) {
         self.gap += 1;
@@ -261,7 +267,11 @@ impl State {
 impl<'t> Walk<'_, 't> {
     fn all(&mut self) {
         let mut state = State::default();
-        for (at, c) in self.text.char_indices() {
+        let is_closed = !self.inner.starts.are_open();
+        let mut chars = self.text.chars();
+        loop {
+            let at = self.text.len() - chars.as_str().len();
+            let Some(c) = chars.next() else { break };
             match self.inner.alphabet.of(c) {
                 INVISIBLE => {
                     state.unseen();
@@ -274,6 +284,13 @@ impl<'t> Walk<'_, 't> {
                 code => self.letter(&mut state, code, at + c.len_utf8()),
             }
             state.is_latin = c.is_ascii_alphabetic();
+            if state.is_latin && is_closed && state.is_hopeless() {
+                // Nothing begins before the next boundary.
+                let rest = chars.as_str();
+                chars = rest
+                    .trim_start_matches(|c: char| c.is_ascii_alphabetic())
+                    .chars();
+            }
         }
     }
 
@@ -304,7 +321,10 @@ impl<'t> Walk<'_, 't> {
         state.invisible = 0;
         if traits.repeats && state.history.last() == code {
             // Of `this sucks` both letters are one code, and the boundary is between them.
-            state.begun |= u8::from(begins);
+            if begins && state.begun & 1 == 0 {
+                state.begun |= 1;
+                self.single(code, end);
+            }
             return;
         }
         state.begun = state.begun << 1 | u8::from(begins);
@@ -328,6 +348,16 @@ impl<'t> Walk<'_, 't> {
         }
     }
 
+    /// Looks for words of this code alone (`xxx`), which the automaton passed when it was none that a
+    /// word could begin with: of `linux xxx`.
+    fn single(&mut self, code: u16, end: usize) {
+        let mut stepper = self.automaton.find_overlapping_stepper();
+        if let Some(c) = character(code) {
+            stepper.consume(c);
+        }
+        self.found(&stepper, end);
+    }
+
     /// Takes the automaton back to where a word may have begun.
     fn start(&mut self, history: History, length: usize, end: usize) -> bool {
         self.stepper = self.automaton.find_overlapping_stepper();
@@ -345,7 +375,16 @@ impl<'t> Walk<'_, 't> {
             return false;
         };
         self.stepper.consume(c);
-        let mut found = self.stepper.matches().peekable();
+        let stepper = self.stepper.clone();
+        self.found(&stepper, end);
+        // Shallower than a beginning is long, the history says as much as the state.
+        let is_deep = |depth| depth as usize >= Starts::LONGEST;
+        self.stepper.depth().is_some_and(is_deep)
+    }
+
+    /// Has the judge look at what the automaton finds here.
+    fn found(&mut self, stepper: &FindOverlappingStepper<'_, u32>, end: usize) {
+        let mut found = stepper.matches().peekable();
         if found.peek().is_some() {
             self.evidence.at(end);
             for found in found {
@@ -355,8 +394,5 @@ impl<'t> Walk<'_, 't> {
                 self.hits.extend(hit);
             }
         }
-        // Shallower than a beginning is long, the history says as much as the state.
-        let is_deep = |depth| depth as usize >= Starts::LONGEST;
-        self.stepper.depth().is_some_and(is_deep)
     }
 }

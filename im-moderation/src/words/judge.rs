@@ -238,20 +238,28 @@ impl<'t> Evidence<'t> {
         // A word of one letter only has its repeats behind what was found.
         let nearest = nearest.or_else(|| (first.end == self.found).then_some(first.start));
         let all = Some(first.start).filter(|at| Some(*at) != nearest);
-        [nearest, all].into_iter().flatten().find_map(|start| {
-            if wants_start(entry) && self.touches_before(entry, start) {
-                return None;
-            }
-            self.tries = 0;
-            let end = self.lay(entry, 0, start)?;
-            let range = self.letters.get(start)?.start..self.letters.get(end - 1)?.end;
-            Some(Hit {
-                word: entry.id,
-                level: entry.level,
-                piece: self.text.get(range.clone())?,
-                range,
+        // Of `linux xxx`, the run goes on over a boundary.
+        let behind_gap = first
+            .clone()
+            .skip(1)
+            .find(|at| self.letters[*at].gap.visible > 0);
+        [nearest, all, behind_gap]
+            .into_iter()
+            .flatten()
+            .find_map(|start| {
+                if wants_start(entry) && self.touches_before(entry, start) {
+                    return None;
+                }
+                self.tries = 0;
+                let end = self.lay(entry, 0, start)?;
+                let range = self.letters.get(start)?.start..self.letters.get(end - 1)?.end;
+                Some(Hit {
+                    word: entry.id,
+                    level: entry.level,
+                    piece: self.text.get(range.clone())?,
+                    range,
+                })
             })
-        })
     }
 
     /// Lays the letters of `entry` from `from` on over the text's from `at` on. The end, if they

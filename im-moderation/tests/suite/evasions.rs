@@ -232,6 +232,16 @@ fn repeated_letters_are_one() {
     );
     check(&["sucks"], &["this ⟦sucks⟧", "⟦suckssss⟧", "sss ⟦sucks⟧"]);
     check(&["xxx"], &["⟦xxx⟧", "⟦xxxxx⟧", "xx", "x", "⟦x x x⟧"]);
+    check(
+        &["xxx", "abcdefgx"],
+        &[
+            "linux ⟦xxx⟧",
+            "how ⟦xxx⟧",
+            "abcdefghx ⟦xxx⟧",
+            "⟦abcdefgx⟧ ⟦xxx⟧",
+        ],
+    );
+    check(&["sx"], &["as ⟦sssx⟧", "s ⟦sx⟧"]);
     check(&["爸爸"], &["⟦爸爸⟧", "爸"]);
     check(&["coon"], &["⟦coon⟧", "con", "⟦coooon⟧"]);
 }

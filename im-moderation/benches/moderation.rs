@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
+use im_moderation::mask::Masker;
 use im_moderation::words::{Filter, Level, WordList};
 
 /// So much of each text is scanned at a time.
@@ -34,6 +35,7 @@ fn main() {
     criterion.bench_function("words/build", |b| b.iter(|| build(black_box(&words))));
     for (name, text) in texts() {
         scan(&mut criterion, &filter, &name, &text);
+        mask(&mut criterion, &name, &text);
     }
 }
 
@@ -51,6 +53,24 @@ fn scan(criterion: &mut Criterion, filter: &Filter, name: &str, text: &str) {
             messages
                 .iter()
                 .map(|message| filter.scan(message).hits().len())
+                .sum::<usize>()
+        });
+    });
+    group.finish();
+}
+
+fn mask(criterion: &mut Criterion, name: &str, text: &str) {
+    let masker = Masker::default();
+    let lines: Vec<&str> = text.lines().collect();
+    let found: usize = lines.iter().map(|line| masker.mask(line).found.len()).sum();
+    println!("{name}: {} lines, {found} masked", lines.len());
+    let mut group = criterion.benchmark_group("mask");
+    group.throughput(Throughput::Bytes(text.len() as u64));
+    group.bench_function(format!("{name}/lines"), |b| {
+        b.iter(|| {
+            lines
+                .iter()
+                .map(|line| masker.mask(black_box(line)).found.len())
                 .sum::<usize>()
         });
     });

@@ -212,6 +212,16 @@ fn a_word_with_boundaries_is_not_found_inside_a_longer_one() {
 }
 
 #[test]
+fn a_word_may_end_within_a_character_of_several_letters() {
+    let mut list = WordList::new();
+    list.add(Word::new(1, "弹k", Level::Refuse).inside());
+    list.add(Word::new(2, "xaff", Level::Refuse).inside());
+    let (filter, _) = list.build().unwrap();
+    assert_eq!(pieces(&filter, "弹㎏"), ["弹㎏"]);
+    assert_eq!(pieces(&filter, "xaﬃx"), ["xaﬃ"]);
+}
+
+#[test]
 fn repeated_letters_are_one() {
     check(
         &["fuck", "ass", "as", "www.bad.com", "1000"],

@@ -348,8 +348,8 @@ impl<'t> Walk<'_, 't> {
         }
     }
 
-    /// Looks for words of this code alone (`xxx`), which the automaton passed when it was none that a
-    /// word could begin with: of `linux xxx`.
+    /// Looks for words of this code alone (`xxx`), which the automaton passed when it was none
+    /// that a word could begin with: of `linux xxx`.
     fn single(&mut self, code: u16, end: usize) {
         let mut stepper = self.automaton.find_overlapping_stepper();
         if let Some(c) = character(code) {

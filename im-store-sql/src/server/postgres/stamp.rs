@@ -14,6 +14,9 @@ use crate::text::own;
 
 /// What a number is the base of: its stamps are those above it, below the next.
 const STAMPS: i64 = 8_192;
+/// Slots that share a lock: of all 1,024, a batch has at most 64 then, which is what the server has
+/// room for by default for each transaction (`max_locks_per_transaction`).
+const SLOTS_OF_A_LOCK: i64 = 16;
 /// Numbers that are passed over after a crash of the server. Lost are those that were taken since
 /// it last wrote to its disk, by transactions that were taken back: others wrote when they ended.
 /// It writes five times a second at least.
@@ -124,9 +127,11 @@ pub(super) async fn end_alone(conn: &mut PgConnection) -> Result<(), sqlx::Error
 /// Shared locks on slots, in their order. Whoever wants to have one for themselves is next when
 /// those who have it are done: a queue of locks is fair, as the locks of rows are not.
 pub(super) async fn hold_slots(conn: &mut PgConnection, slots: &[i64]) -> Result<(), sqlx::Error> {
+    let mut locks: Vec<_> = slots.iter().map(|slot| slot / SLOTS_OF_A_LOCK).collect();
+    locks.dedup();
     let text = "SELECT pg_advisory_xact_lock_shared(\
-         'im_slot'::regclass::oid::bigint::bit(32)::int, slot::int) FROM unnest($1) slot";
-    sqlx::query(text).bind(slots).execute(conn).await?;
+         'im_slot'::regclass::oid::bigint::bit(32)::int, lock::int) FROM unnest($1) lock";
+    sqlx::query(text).bind(locks).execute(conn).await?;
     Ok(())
 }
 
@@ -134,7 +139,8 @@ pub(super) async fn hold_slots(conn: &mut PgConnection, slots: &[i64]) -> Result
 pub(super) async fn take_slot(conn: &mut PgConnection, slot: i64) -> Result<(), sqlx::Error> {
     let text = "SELECT pg_advisory_xact_lock(\
          'im_slot'::regclass::oid::bigint::bit(32)::int, $1::int)";
-    sqlx::query(text).bind(slot).execute(conn).await?;
+    let lock = slot / SLOTS_OF_A_LOCK;
+    sqlx::query(text).bind(lock).execute(conn).await?;
     Ok(())
 }
 

@@ -256,6 +256,14 @@ fn a_rule_of_ones_own_comes_first_and_can_do_no_harm() {
 }
 
 #[test]
+fn a_digit_is_a_part_of_one_find_only() {
+    let masked = Masker::default().mask("+10000000 6200 0000 0000 0005, x");
+    assert_eq!(masked.text, "+10****00 **** **** **** 0005, x");
+    let rules: Vec<_> = masked.found.iter().map(|found| found.rule).collect();
+    assert_eq!(rules, ["phone", "bank_card"]);
+}
+
+#[test]
 fn what_holds_nothing_is_borrowed() {
     let masked = Masker::default().mask("nothing 12 here");
     assert!(matches!(masked.text, Cow::Borrowed(_)));

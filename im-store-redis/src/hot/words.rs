@@ -7,19 +7,21 @@ use im_core::model::{
     Body, CmId, ConversationId, Entry, Holder, Kind, Mentions, MessageId, NewEntry, Seq, Timestamp,
     UserId, Value as Json,
 };
-use im_core::port::{CursorMove, HotAnswer, HotView, Pending, PortError, PortErrorKind, Run};
+use im_core::port::{CursorMove, HotAnswer, HotView, Lag, Pending, PortError, PortErrorKind, Run};
 use im_core::rule::commit::Stored;
 use redis::Value;
 
-/// An entry as a text. No field but the last, which is JSON, can have a newline.
-pub(super) fn write_entry(entry: &NewEntry) -> String {
+/// An entry as a text. What scripts look for stands first. No field but the last, which is JSON,
+/// can have a newline.
+pub(super) fn write_entry(text: &mut String, entry: &NewEntry) {
     let body = entry.body.json();
-    let mut text = String::with_capacity(body.len() + 160);
+    text.reserve(body.len() + 160);
     let kind = entry.body.kind().as_str();
+    let cm_id = entry.cm_id.as_ref().map_or("", CmId::as_str);
     let _ = write!(
         text,
-        "{}\n{}\n{}\n{kind}\n",
-        entry.id.0, entry.at.0, entry.digest
+        "{}\n{cm_id}\n{}\n{}\n{}\n{kind}\n",
+        entry.from, entry.id.0, entry.at.0, entry.digest
     );
     if let Some(seq) = entry.reply_to {
         let _ = write!(text, "{seq}");
@@ -28,8 +30,7 @@ pub(super) fn write_entry(entry: &NewEntry) -> String {
     if let Some(at) = entry.expires_at {
         let _ = write!(text, "{at}");
     }
-    let cm_id = entry.cm_id.as_ref().map_or("", CmId::as_str);
-    let _ = write!(text, "\n{}\n{cm_id}\n", entry.from);
+    text.push('\n');
     match &entry.mentions {
         Mentions::None => {}
         Mentions::All => text.push('*'),
@@ -40,21 +41,20 @@ pub(super) fn write_entry(entry: &NewEntry) -> String {
     }
     text.push('\n');
     text.push_str(body);
-    text
 }
 
 /// `None` for what nobody wrote here.
 pub(super) fn read_entry(text: &str) -> Option<NewEntry> {
     let mut fields = text.splitn(10, '\n');
     let mut next = || fields.next();
+    let from = UserId::new(next()?).ok()?;
+    let cm_id = optional(next()?, |it| CmId::new(it).ok())?;
     let id = MessageId(next()?.parse().ok()?);
     let at = Timestamp(next()?.parse().ok()?);
     let digest = next()?.parse().ok()?;
     let kind = Kind::parse(next()?)?;
     let reply_to = optional(next()?, |it| it.parse().ok().map(Seq))?;
     let expires_at = optional(next()?, |it| it.parse().ok().map(Timestamp))?;
-    let from = UserId::new(next()?).ok()?;
-    let cm_id = optional(next()?, |it| CmId::new(it).ok())?;
     let mentions = match next()? {
         "" => Mentions::None,
         "*" => Mentions::All,
@@ -90,10 +90,16 @@ fn read_users(text: &str) -> Option<Mentions> {
     users.collect::<Option<Vec<UserId>>>().map(Mentions::Users)
 }
 
-/// Under what an entry is found again; empty when it is not.
-pub(super) fn id_of(entry: &NewEntry) -> String {
-    let id = |cm_id| format!("{}\n{cm_id}", entry.from);
-    entry.cm_id.as_ref().map_or_else(String::new, id)
+/// Under what an entry is found again; nothing when it is not.
+pub(super) fn write_id(text: &mut String, entry: &NewEntry) {
+    if let Some(cm_id) = &entry.cm_id {
+        let _ = write!(text, "{}\n{cm_id}", entry.from);
+    }
+}
+
+/// What stands under that, but for its place.
+pub(super) fn write_stored(text: &mut String, entry: &NewEntry) {
+    let _ = write!(text, "{} {} {}", entry.id.0, entry.at.0, entry.digest);
 }
 
 fn read_stored(text: &str) -> Option<Stored> {
@@ -106,12 +112,29 @@ fn read_stored(text: &str) -> Option<Stored> {
     })
 }
 
-/// What is stored under an id, as the scripts write it.
-pub(super) fn write_stored(entry: &Entry) -> String {
-    format!(
-        "{} {} {} {}",
-        entry.seq, entry.id.0, entry.at.0, entry.digest
-    )
+/// An answer to a commit that is a few words.
+fn read_answer(text: &str) -> Option<HotAnswer> {
+    let mut words = text.split(' ');
+    let answer = words.next()?;
+    let mut number = || words.next()?.parse().ok();
+    Some(match answer {
+        "done" => HotAnswer::Done {
+            first: Seq(number()?),
+            version: Seq(number()?),
+            holder: Holder(number()?),
+        },
+        "ask" => HotAnswer::Ask {
+            first: Seq(number()?),
+        },
+        "version" => HotAnswer::Version(Seq(number()?)),
+        "conflict" => HotAnswer::Conflict,
+        "closed" => HotAnswer::Closed,
+        "doubtful" => HotAnswer::Doubtful,
+        "cold" => HotAnswer::Cold,
+        "busy" => HotAnswer::Busy,
+        "later" => HotAnswer::Later,
+        _ => return None,
+    })
 }
 
 /// What a script gave, taken piece by piece.
@@ -157,30 +180,19 @@ impl Answer {
 
     /// What came of a commit.
     pub(super) fn answer(&mut self) -> Result<HotAnswer, PortError> {
-        Ok(match self.text()?.as_str() {
-            "done" => HotAnswer::Done {
-                first: self.seq()?,
-                version: self.seq()?,
-                holder: Holder(self.number()?),
-            },
-            "sent" => {
-                let (version, mut found) = (self.seq()?, Vec::new());
-                while !self.is_empty() {
-                    let text = self.text()?;
-                    found.push(optional(&text, read_stored).ok_or_else(bad)?);
-                }
-                HotAnswer::Sent { found, version }
-            }
-            "ask" => HotAnswer::Ask { first: self.seq()? },
-            "version" => HotAnswer::Version(self.seq()?),
-            "conflict" => HotAnswer::Conflict,
-            "closed" => HotAnswer::Closed,
-            "doubtful" => HotAnswer::Doubtful,
-            "cold" => HotAnswer::Cold,
-            "busy" => HotAnswer::Busy,
-            "later" => HotAnswer::Later,
-            _ => return Err(bad()),
-        })
+        if !matches!(self.0.as_slice().first(), Some(Value::Array(_))) {
+            return read_answer(&self.text()?).ok_or_else(bad);
+        }
+        let mut sent = self.list()?;
+        if sent.text()? != "sent" {
+            return Err(bad());
+        }
+        let (version, mut found) = (sent.seq()?, Vec::new());
+        while !sent.is_empty() {
+            let text = sent.text()?;
+            found.push(optional(&text, read_stored).ok_or_else(bad)?);
+        }
+        Ok(HotAnswer::Sent { found, version })
     }
 
     fn cursors(&mut self) -> Result<Vec<CursorMove>, PortError> {
@@ -230,6 +242,16 @@ impl Answer {
             closing,
             is_idle,
             is_doubtful,
+        })
+    }
+
+    /// What waits in a lane.
+    pub(super) fn lag(&mut self) -> Result<Lag, PortError> {
+        let (now, oldest) = (self.number()?, self.text()?);
+        Ok(Lag {
+            now,
+            oldest: oldest.parse().ok(),
+            entries: self.number()?,
         })
     }
 
@@ -294,15 +316,19 @@ mod tests {
             ..plain.clone()
         };
         for entry in [plain, full, all] {
-            assert_eq!(read_entry(&write_entry(&entry)), Some(entry.clone()));
-            let stored = write_stored(&entry.at(ConversationId::new("c").unwrap(), Seq(3)));
-            assert_eq!(read_stored(&stored).map(|it| it.digest), Some(entry.digest));
+            let mut text = String::new();
+            write_entry(&mut text, &entry);
+            assert_eq!(read_entry(&text), Some(entry.clone()));
+            let mut stored = "3 ".to_owned();
+            write_stored(&mut stored, &entry);
+            let expected = Stored::from(&entry.at(ConversationId::new("c").unwrap(), Seq(3)));
+            assert_eq!(read_stored(&stored), Some(expected));
         }
         for text in [
             "",
             "1",
-            "1\n2\n3\ntext\n\n\nal\n\n",
-            "x\n2\n3\ntext\n\n\nal\n\n\n{}",
+            "al\n\n1\n2\n3\ntext\n\n\n",
+            "al\n\nx\n2\n3\ntext\n\n\n\n{}",
         ] {
             assert_eq!(read_entry(text), None, "{text:?}");
         }

@@ -11,12 +11,12 @@ use im_core::model::{ConnectionId, DeviceId, NodeId, UserId};
 use im_core::port::{Lease, PortError, PortErrorKind, Registry, Route};
 use im_link::redis::Server;
 use im_link::{ConnectError, check_prefix};
-use redis::ScriptInvocation;
+use redis::Script;
 use tokio::time::Instant;
 
 use self::cache::Cache;
 use self::scripts::Scripts;
-use crate::link::Redis;
+use crate::link::{Call, Redis, To};
 
 /// A shorter lease would end between two renewals of a busy node.
 const LEASE_MIN: Duration = Duration::from_millis(500);
@@ -82,6 +82,7 @@ impl RedisRegistry {
         Ok(Self {
             redis: Redis::start(
                 Server::parse(url, options.ca_pem.as_deref())?,
+                To::One,
                 "the registry is away",
             )
             .await?,
@@ -92,9 +93,13 @@ impl RedisRegistry {
         })
     }
 
+    fn call<'a>(&self, script: &'a Script) -> Call<'a> {
+        Call::new(script, &[&self.base])
+    }
+
     /// Runs a script that first says whether the lease holds.
-    async fn fenced(&self, script: &ScriptInvocation<'_>) -> Result<Vec<String>, PortError> {
-        let answer: Vec<String> = self.redis.run(script).await?;
+    async fn fenced(&self, call: &Call<'_>) -> Result<Vec<String>, PortError> {
+        let answer: Vec<String> = self.redis.run(call).await?;
         match answer.first().map(String::as_str) {
             Some("ok") => Ok(answer),
             Some("fenced") => Err(PortError::new(PortErrorKind::Fenced)),
@@ -106,12 +111,8 @@ impl RedisRegistry {
         u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX)
     }
 
-    async fn write(
-        &self,
-        script: &redis::Script,
-        route: Route,
-    ) -> Result<Option<Route>, PortError> {
-        let mut call = script.key(&*self.base);
+    async fn write(&self, script: &Script, route: Route) -> Result<Option<Route>, PortError> {
+        let mut call = self.call(script);
         call.arg(route.user.as_str())
             .arg(route.device.as_str())
             .arg(written(&route))
@@ -126,7 +127,7 @@ impl RedisRegistry {
 
     /// Asks for a few users, and gives what is found with how long its lease holds.
     async fn ask(&self, users: &[UserId]) -> Result<Vec<(Route, Duration)>, PortError> {
-        let mut call = self.scripts.find.key(&*self.base);
+        let mut call = self.call(&self.scripts.find);
         for user in users {
             call.arg(user.as_str());
         }
@@ -143,7 +144,7 @@ impl RedisRegistry {
 #[async_trait]
 impl Registry for RedisRegistry {
     async fn enter(&self, node: &NodeId) -> Result<Lease, PortError> {
-        let mut call = self.scripts.enter.key(&*self.base);
+        let mut call = self.call(&self.scripts.enter);
         call.arg(node.as_str()).arg(self.ttl_ms());
         let answer = self.fenced(&call).await;
         self.cache.forget_all();
@@ -156,13 +157,13 @@ impl Registry for RedisRegistry {
     }
 
     async fn renew(&self, node: &NodeId, epoch: u64) -> Result<(), PortError> {
-        let mut call = self.scripts.renew.key(&*self.base);
+        let mut call = self.call(&self.scripts.renew);
         call.arg(node.as_str()).arg(epoch).arg(self.ttl_ms());
         self.fenced(&call).await.map(|_| ())
     }
 
     async fn leave(&self, node: &NodeId, epoch: u64) -> Result<(), PortError> {
-        let mut call = self.scripts.leave.key(&*self.base);
+        let mut call = self.call(&self.scripts.leave);
         call.arg(node.as_str()).arg(epoch);
         let answer = self.fenced(&call).await;
         self.cache.forget_all();
@@ -178,7 +179,7 @@ impl Registry for RedisRegistry {
     }
 
     async fn remove(&self, route: &Route) -> Result<(), PortError> {
-        let mut call = self.scripts.remove.key(&*self.base);
+        let mut call = self.call(&self.scripts.remove);
         call.arg(route.user.as_str())
             .arg(route.device.as_str())
             .arg(written(route))

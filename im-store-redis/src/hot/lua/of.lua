@@ -1,7 +1,9 @@
 
+-- ARGV: log by log the lane's place in KEYS, and the log.
 local now, found = now_ms(), {}
-for _, conv in ipairs(ARGV) do
-  local it = pending(conv, -1, now)
+for i = 1, #ARGV, 2 do
+  base = KEYS[tonumber(ARGV[i])]
+  local it = pending(ARGV[i + 1], -1, now)
   if it then
     found[#found + 1] = it
   end

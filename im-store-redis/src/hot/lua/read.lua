@@ -1,6 +1,6 @@
 
 local conv, kind, a, b = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local s = redis.call('HMGET', key('c', conv), 't', 'h', 'c', 'f', 'x')
+local s = redis.call('HMGET', key('c', conv), 't', 'h', 'c', 'f', 'x', 'k')
 if not s[1] then
   return {}
 end
@@ -15,7 +15,7 @@ elseif kind == 'before' then
   to = math.min(tonumber(a) - 1, head)
   from = math.max(first, to - tonumber(b) + 1)
 elseif kind == 'sent' then
-  local there = redis.call('HGET', key('d', conv), a)
+  local there = redis.call('HGET', key('c', conv), a)
   if there then
     from = tonumber(string.match(there, '^(%d+) '))
     to = from
@@ -25,5 +25,5 @@ local blobs = {}
 if from <= to then
   blobs = redis.call('LRANGE', key('l', conv), num(from - first), num(to - first))
 end
-local cursors = redis.call('HGETALL', key('u', conv))
+local cursors = s[6] and redis.call('HGETALL', key('u', conv)) or {}
 return { s[1], s[5], s[2], s[3], s[4], num(from), cursors, blobs }

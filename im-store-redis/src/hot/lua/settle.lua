@@ -11,7 +11,7 @@ end
 redis.call('DECRBY', base .. ':waiting', num(tonumber(s[2]) - tonumber(s[3])))
 redis.call('ZREM', base .. ':dirty', conv)
 redis.call('ZREM', base .. ':used', conv)
-for _, kind in ipairs({ 'c', 'l', 'd', 'n', 'u' }) do
+for _, kind in ipairs({ 'c', 'l', 'n', 'u' }) do
   redis.call('DEL', key(kind, conv))
 end
 return 1

@@ -57,6 +57,17 @@ struct Left {
     asked: BTreeMap<ConversationId, Seq>,
 }
 
+impl Left {
+    fn note_wait(&mut self, conv: &ConversationId, wait: &HotAnswer) {
+        let logs = match wait {
+            HotAnswer::Closed => &mut self.closed,
+            HotAnswer::Doubtful => &mut self.doubtful,
+            _ => return,
+        };
+        logs.insert(conv.clone());
+    }
+}
+
 impl Inner {
     pub(crate) async fn commit(&self, batch: &[Commit]) -> Vec<Result<Committed, Rejected>> {
         let mut answers: Answers = batch.iter().map(|_| None).collect();
@@ -82,20 +93,15 @@ impl Inner {
         let mut forced = BTreeSet::new();
         let mut reached = Reached::new();
         while !todo.at.is_empty() && Instant::now() < deadline {
-            let left = self.try_append(batch, todo, answers, &mut reached).await;
+            let mut left = self.try_append(batch, todo, answers, &mut reached).await;
             if !left.closed.is_empty() {
                 tokio::time::sleep(CLOSED_WAIT).await;
             }
-            for conv in &left.doubtful {
-                if self.take_over(conv).await.is_err() {
-                    tokio::time::sleep(CLOSED_WAIT).await;
-                }
-            }
-            for conv in left.closed.iter().filter(|conv| self.closed.is_late(conv)) {
-                // If it fails, the log stays closed, and the next one tries.
-                let _ = self.take_over(conv).await;
-            }
             todo = left.again;
+            let late = left.closed.iter().filter(|conv| self.closed.is_late(conv));
+            let stuck = left.doubtful.iter().chain(late);
+            left.unanswered
+                .extend(self.go_on_with(stuck, &mut todo).await);
             if !left.asked.is_empty() {
                 self.ask_all(batch, &left.asked, &mut todo, answers).await;
             }
@@ -156,7 +162,10 @@ impl Inner {
                         continue;
                     }
                     Ok(false) => Err(Rejected::Conflict),
-                    Err(error) => Err(error.into()),
+                    Err(error) => {
+                        left.unanswered.push((at, error));
+                        continue;
+                    }
                 },
                 Ok(HotAnswer::Cold) => {
                     left.cold.insert(commit.conv.clone(), false);
@@ -164,12 +173,7 @@ impl Inner {
                     continue;
                 }
                 Ok(wait @ (HotAnswer::Closed | HotAnswer::Doubtful | HotAnswer::Later)) => {
-                    if wait == HotAnswer::Closed {
-                        left.closed.insert(commit.conv.clone());
-                    }
-                    if wait == HotAnswer::Doubtful {
-                        left.doubtful.insert(commit.conv.clone());
-                    }
+                    left.note_wait(&commit.conv, &wait);
                     left.again.push(at, hot);
                     continue;
                 }
@@ -189,6 +193,38 @@ impl Inner {
             }
         }
         left
+    }
+
+    /// Lets logs go on that stand still. Those with which that fails are tried again, or, where the
+    /// store alone can answer, taken from what is to be done with the tier: it may be one that can
+    /// be read, and takes nothing.
+    async fn go_on_with(
+        &self,
+        stuck: impl Iterator<Item = &ConversationId>,
+        todo: &mut Todo,
+    ) -> Vec<(usize, PortError)> {
+        let mut failed = BTreeMap::new();
+        for conv in stuck {
+            if let Err(error) = self.take_over(conv).await {
+                failed.insert(conv, error);
+            }
+        }
+        if failed.is_empty() {
+            return Vec::new();
+        }
+        if self.is_cached() {
+            tokio::time::sleep(CLOSED_WAIT).await;
+            return Vec::new();
+        }
+        let mut unanswered = Vec::new();
+        let all = std::mem::take(todo);
+        for (at, hot) in all.at.into_iter().zip(all.commits) {
+            match failed.get(&hot.conv) {
+                Some(error) => unanswered.push((at, error.clone())),
+                None => todo.push(at, hot),
+            }
+        }
+        unanswered
     }
 
     /// The tier does not answer. Answers that say *cached* can't be given then; others can.
@@ -236,6 +272,8 @@ impl Inner {
                 Ok(true) => drop(direct.remove(&conv)),
                 // It does not exist, which the cold store is to say.
                 Ok(false) => {}
+                // The store alone can answer.
+                Err(_) if !self.is_cached() => {}
                 Err(error) => {
                     direct.remove(&conv);
                     failed.insert(conv, error);

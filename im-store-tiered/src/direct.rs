@@ -63,7 +63,11 @@ impl Inner {
         let closed = match self.hot.close(conv, None).await {
             // What was answered is in the cold store, so it can do without the tier.
             Err(error) if self.is_cached() => return Err(error),
-            Err(_) => return self.seize(conv).await,
+            // Nor is it asked whether it has the log: one that is full, or only reads, may.
+            Err(_) => match self.held_by(conv).await? {
+                Some(holder) => return self.take_back(conv, holder).await,
+                None => return Ok(()),
+            },
             Ok(closed) => closed,
         };
         let Some(pending) = closed else {
@@ -100,13 +104,9 @@ impl Inner {
 
     /// Takes a log back that the tier may have lost.
     pub(crate) async fn seize(&self, conv: &ConversationId) -> Result<(), PortError> {
-        let Some(view) = self.cold.view(conv, &[]).await? else {
+        let Some(holder) = self.held_by(conv).await? else {
             return Ok(());
         };
-        let holder = view.conversation.holder;
-        if holder == Holder(0) {
-            return Ok(());
-        }
         // Asked after the store: it was there before the store gave it away.
         match self.hot.read(conv, None).await {
             Ok(Some(_)) => return Ok(()),
@@ -115,6 +115,18 @@ impl Inner {
             // What was answered is in the cold store.
             Err(_) => {}
         }
+        self.take_back(conv, holder).await
+    }
+
+    /// Under which number the store says that the tier has a log; `None` when it has not.
+    async fn held_by(&self, conv: &ConversationId) -> Result<Option<Holder>, PortError> {
+        let view = self.cold.view(conv, &[]).await?;
+        let holder = view.map(|view| view.conversation.holder);
+        Ok(holder.filter(|holder| *holder != Holder(0)))
+    }
+
+    /// Takes a log back, whatever the tier has of it.
+    async fn take_back(&self, conv: &ConversationId, holder: Holder) -> Result<(), PortError> {
         let lost = self.is_cached();
         let commit = hold_commit(conv, holder, Holder(0), None, lost);
         let answer = self.cold.commit(&[commit]).await;

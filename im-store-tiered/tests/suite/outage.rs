@@ -155,6 +155,43 @@ fn committed_loses_nothing_when_redis_forgets_everything_under_load() {
     });
 }
 
+/// A tier that can be read, and takes nothing, as a Redis that is full or a replica: what needs no
+/// tier goes to the store.
+#[test]
+fn committed_goes_on_when_redis_takes_nothing() {
+    im_testkit::suite::run_case(async {
+        let Some((login, hot)) = servers::redis_login(100).await else {
+            return;
+        };
+        let (wrong, _) = under_load(hot, Durability::Committed, async |cold| {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            login.may_write(false);
+            // A log that was on its way is waited for, for 2 s each time.
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            let before = heads(&cold).await;
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            let after = heads(&cold).await;
+            login.may_write(true);
+            let mut both = before.iter().zip(&after);
+            assert!(
+                both.all(|(before, after)| before < after),
+                "{before:?} {after:?}"
+            );
+        })
+        .await;
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    });
+}
+
+async fn heads(cold: &FaultyStore) -> Vec<Seq> {
+    let mut heads = Vec::new();
+    for to in 0..=WRITERS {
+        let view = cold.view(&conv(to), &[]).await.unwrap().unwrap();
+        heads.push(view.conversation.head);
+    }
+    heads
+}
+
 /// The cold store is away for longer than the tier takes messages for: it says that it is busy,
 /// and takes them again when the store is back; nothing is lost or doubled.
 #[test]

@@ -67,6 +67,49 @@ pub(crate) async fn redis_with(options: HotOptions) -> Option<(Leftovers, Arc<dy
     Some((Leftovers { url, prefix }, Arc::new(hot)))
 }
 
+/// A login of a tier's own, which goes with it.
+pub(crate) struct Login {
+    name: String,
+    keys: Leftovers,
+}
+
+impl Login {
+    /// Whether Redis takes anything from it; it may read.
+    pub(crate) fn may_write(&self, may: bool) {
+        let rule = if may { "+@write" } else { "-@write" };
+        self.acl(&["SETUSER", &self.name, rule]);
+    }
+
+    fn acl(&self, words: &[&str]) {
+        let raw = redis::Client::open(&*self.keys.url).unwrap();
+        let mut raw = raw.get_connection().unwrap();
+        redis::cmd("ACL").arg(words).exec(&mut raw).unwrap();
+    }
+}
+
+impl Drop for Login {
+    fn drop(&mut self) {
+        self.acl(&["DELUSER", &self.name]);
+    }
+}
+
+pub(crate) async fn redis_login(keep: usize) -> Option<(Login, Arc<dyn Hot>)> {
+    let url = std::env::var("IMKIT_TEST_REDIS_URL").ok()?;
+    let options = hot_options(keep);
+    let name = options.prefix.clone();
+    let keys = Leftovers {
+        url: url.clone(),
+        prefix: name.clone(),
+    };
+    let login = Login { name, keys };
+    login.acl(&["SETUSER", &login.name, "on", ">secret", "~*", "&*", "+@all"]);
+    let (scheme, rest) = url.split_once("://").unwrap();
+    let place = rest.rsplit('@').next().unwrap();
+    let url = format!("{scheme}://{}:secret@{place}", login.name);
+    let hot = RedisHot::connect(&url, options).await.expect("Redis is up");
+    Some((login, Arc::new(hot)))
+}
+
 pub(crate) async fn cluster() -> Option<Arc<dyn Hot>> {
     let url = std::env::var("IMKIT_TEST_REDIS_CLUSTER_URL").ok()?;
     let options = HotOptions {

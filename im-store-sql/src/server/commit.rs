@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use im_core::model::{Conversation, ConversationId, Member, Slot, Stamp, UserId};
 use im_core::port::{Commit, Committed, PortError, PortErrorKind, Rejected};
-use sqlx::Connection as _;
 
 use super::dialect::{Conn, Dialect, End};
 use super::fence::{Fence, moved};
@@ -17,6 +16,7 @@ use super::statement::{
     ANSWER, Arg, BLOCK, BY_ID, CONVERSATION, ENTRY, Longer, MEMBER, NEW_ANSWER, NEW_CONVERSATION,
     Statement, Table,
 };
+use super::tx::Tx;
 use super::work::{At, Held, Work};
 use super::{Shared, quick};
 use crate::clock::now;
@@ -118,14 +118,21 @@ impl<D: Dialect> Shared<D> {
             return Ok(answers);
         }
         let ids = if is_again { Ids::Asked } else { Ids::Fresh };
-        let mut tx = conn.begin().await?;
-        let (answers, is_ended) =
-            decide_and_write::<D>(&mut tx, batch, Reads::Plain, ids, is_shard).await?;
-        if !is_ended {
-            tx.commit().await?;
+        let mut tx = Tx::<D>::begin(conn).await?;
+        match decide_and_write::<D>(tx.conn(), batch, Reads::Plain, ids, is_shard).await {
+            Ok((answers, true)) => {
+                tx.leave();
+                Ok(answers)
+            }
+            Ok((answers, false)) => {
+                tx.commit().await?;
+                Ok(answers)
+            }
+            Err(broken) => {
+                tx.roll_back().await;
+                Err(broken)
+            }
         }
-        // One that is ended is rolled back where it is dropped, which does nothing.
-        Ok(answers)
     }
 }
 

@@ -54,6 +54,18 @@ pub trait Dialect: Debug + Send + Sync + Sized + 'static {
         statement: Statement,
     ) -> impl Future<Output = Result<Vec<Row>, sqlx::Error>> + Send;
 
+    /// Runs a text that gives no rows.
+    #[doc(hidden)]
+    fn execute(
+        conn: &mut Conn<Self>,
+        text: &'static str,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// What a [`look_up`](Self::look_up) ends with so that rows are locked in the order of these
+    /// columns, which are its key's, when its keys come in that order.
+    #[doc(hidden)]
+    fn lock_in_order(of: &str) -> String;
+
     /// The rows whose key is one of these, at least one. More conditions may follow, with `AND`.
     /// Where the database locks rows as it finds them, it does so in the order of the keys.
     #[doc(hidden)]
@@ -75,7 +87,8 @@ pub trait Dialect: Debug + Send + Sync + Sized + 'static {
     fn append(appends: Appends) -> Option<Statement>;
 
     /// Writes entries and conversations that got longer, whose stamps count from the last one given
-    /// before, takes so many stamps and commits, in one trip.
+    /// before, takes so many stamps and commits, in as few trips as can
+    /// be.
     #[doc(hidden)]
     fn end(
         conn: &mut Conn<Self>,

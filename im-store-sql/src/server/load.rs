@@ -100,8 +100,8 @@ async fn conversations<D: Dialect>(
         ..BY_ID
     };
     // Everybody takes the locks in the same order.
-    let then = " ORDER BY c.id FOR UPDATE";
-    for mut row in by_keys::<D>(conn, &look, keys, then).await? {
+    let then = D::lock_in_order("c.id");
+    for mut row in by_keys::<D>(conn, &look, keys, &then).await? {
         let (no, conversation, stamp) = row.conversation()?;
         work.numbers.insert(conversation.id.clone(), no);
         let id = conversation.id.clone();
@@ -275,8 +275,8 @@ async fn answers<D: Dialect>(
         index: "PRIMARY",
         columns: &["a.user_id", "a.request_key"],
     };
-    let then = " ORDER BY a.user_id, a.request_key FOR UPDATE";
-    for mut row in by_keys::<D>(conn, &look, keys.collect(), then).await? {
+    let then = D::lock_in_order("a.user_id, a.request_key");
+    for mut row in by_keys::<D>(conn, &look, keys.collect(), &then).await? {
         let (user, key) = (row.user()?, row.text()?);
         let record = Record {
             key: RecordKey::Answer {

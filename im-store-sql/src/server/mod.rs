@@ -26,6 +26,7 @@ mod read;
 mod row;
 mod shard;
 mod statement;
+mod tx;
 mod work;
 
 use std::sync::Arc;

@@ -126,6 +126,15 @@ impl Dialect for MySqlDialect {
         Statement::new(text).bind(Arg::Text(Some(text::json(&keys).into())))
     }
 
+    async fn execute(conn: &mut MySqlConnection, text: &'static str) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql(text).execute(conn).await.map(drop)
+    }
+
+    fn lock_in_order(_: &str) -> String {
+        // A look-up finds them in the order of its keys; to sort them would be work.
+        " FOR UPDATE".to_owned()
+    }
+
     fn any_of(columns: &[&str], mut rows: Vec<Vec<Arg>>) -> Statement {
         // What is asked for twice is found once.
         if let Some(last) = rows.last().cloned() {
@@ -196,16 +205,19 @@ impl Dialect for MySqlDialect {
         entries: &[Vec<Arg>],
         conversations: &[Longer],
     ) -> Result<End, sqlx::Error> {
-        let Some(text) = text::end(stamps, entries, conversations) else {
+        let Some(texts) = text::end(stamps, entries, conversations) else {
             return Ok(End::NotSo);
         };
-        match sqlx::raw_sql(own(text)).execute(conn).await {
-            Ok(_) => Ok(End::Done),
-            Err(sqlx::Error::Database(error)) if number(error.as_ref()) == NULL_REFUSED => {
-                Ok(End::Moved)
+        for text in texts {
+            match sqlx::raw_sql(own(text)).execute(&mut *conn).await {
+                Ok(_) => {}
+                Err(sqlx::Error::Database(error)) if number(error.as_ref()) == NULL_REFUSED => {
+                    return Ok(End::Moved);
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => Err(error),
         }
+        Ok(End::Done)
     }
 
     async fn stamp_and_lengthen(

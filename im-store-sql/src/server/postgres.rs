@@ -103,6 +103,14 @@ impl Dialect for PostgresDialect {
         Statement::new(select).join(Self::any_of(look.columns, keys))
     }
 
+    async fn execute(conn: &mut PgConnection, text: &'static str) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql(text).execute(conn).await.map(drop)
+    }
+
+    fn lock_in_order(of: &str) -> String {
+        format!(" ORDER BY {of} FOR UPDATE")
+    }
+
     fn any_of(columns: &[&str], rows: Vec<Vec<Arg>>) -> Statement {
         let arrays = columns_of(rows, columns.len());
         let marks = vec!["?"; columns.len()].join(", ");

@@ -12,29 +12,58 @@ use crate::server::statement::{Arg, ENTRY, Longer};
 /// (`max_allowed_packet`), and it is read on one thread while the conversations are locked.
 const TEXT_MAX: usize = 512 * 1024;
 
-/// What writes entries and conversations that got longer, takes their stamps and commits; `None`
-/// when that is too long.
-pub(super) fn end(stamps: i64, entries: &[Vec<Arg>], conversations: &[Longer]) -> Option<String> {
-    let mut text = String::with_capacity(512 * entries.len() + 64 * conversations.len() + 512);
-    if !entries.is_empty() {
-        let _ = write!(text, "INSERT INTO im_entry ({}) VALUES ", ENTRY.names());
-        list(&mut text, entries, |text, row| {
-            text.push('(');
-            list(text, row, literal);
-            text.push(')');
-        });
-        text.push_str("; ");
-    }
+/// Texts that write entries and, with the last one, conversations that got longer, take their
+/// stamps and commit; `None` when a part of them that can't be split is too long.
+pub(super) fn end(
+    stamps: i64,
+    entries: &[Vec<Arg>],
+    conversations: &[Longer],
+) -> Option<Vec<String>> {
+    let mut texts = inserts(entries)?;
     // A database that is one of several gives no stamp here, and its column takes no NULL: what
     // follows is not run then.
-    let _ = write!(
-        text,
+    let end = format!(
         "UPDATE im_meta SET stamp = LAST_INSERT_ID(IF(shard IS NULL, stamp + {stamps}, NULL)) \
-         WHERE one = 1; "
+         WHERE one = 1; {}; COMMIT",
+        lengthen(&base(stamps), conversations)
     );
-    text.push_str(&lengthen(&base(stamps), conversations));
-    text.push_str("; COMMIT");
-    (text.len() <= TEXT_MAX).then_some(text)
+    match texts.last_mut() {
+        Some(last) if last.len() + end.len() < TEXT_MAX - 2 => {
+            last.push_str("; ");
+            last.push_str(&end);
+        }
+        _ => texts.push(end),
+    }
+    let fit = texts.iter().all(|text| text.len() <= TEXT_MAX);
+    fit.then_some(texts)
+}
+
+/// Entries, in as many texts as they need.
+fn inserts(entries: &[Vec<Arg>]) -> Option<Vec<String>> {
+    // What none of them has is left out: each value costs, NULL, too.
+    let has = |at: &usize| entries.iter().any(|row| !is_null(&row[*at]));
+    let columns: Vec<usize> = (0..ENTRY.columns.len()).filter(has).collect();
+    let names: Vec<_> = columns.iter().map(|at| ENTRY.columns[*at].0).collect();
+    let head = format!("INSERT INTO im_entry ({}) VALUES ", names.join(","));
+    let mut texts: Vec<String> = Vec::new();
+    let mut row = String::new();
+    for entry in entries {
+        row.clear();
+        row.push('(');
+        list(&mut row, &columns, |text, at| literal(text, &entry[*at]));
+        row.push(')');
+        match texts.last_mut() {
+            Some(text) if text.len() + row.len() < TEXT_MAX => text.push(','),
+            _ => texts.push(head.clone()),
+        }
+        let text = texts.last_mut()?;
+        text.push_str(&row);
+    }
+    Some(texts)
+}
+
+const fn is_null(value: &Arg) -> bool {
+    matches!(value, Arg::Int(None) | Arg::Text(None))
 }
 
 /// What takes stamps and writes conversations that got longer.
@@ -154,15 +183,40 @@ mod tests {
         assert_eq!(json(&rows), "[[1,\"a\\\"\\\\\\u000a\",NULL]]");
     }
 
+    fn entry(body: &str) -> Vec<Arg> {
+        let mut row = vec![Arg::Text(None); ENTRY.columns.len()];
+        (row[0], row[8]) = (Arg::from(7_i64), body.into());
+        row
+    }
+
+    #[test]
+    fn many_entries_are_several_texts() {
+        let rows: Vec<_> = (0..7).map(|_| entry(&"x".repeat(TEXT_MAX / 8))).collect();
+        let texts = inserts(&rows).unwrap();
+        assert_eq!(texts.len(), 3);
+        for text in &texts {
+            assert!(text.len() <= TEXT_MAX);
+            assert!(text.starts_with("INSERT INTO im_entry (conv,body) VALUES (7,x'78"));
+        }
+        let rows = texts.iter().map(|text| text.matches("(7,x'").count());
+        assert_eq!(rows.collect::<Vec<_>>(), [3, 3, 1]);
+    }
+
     #[test]
     fn what_is_too_long_goes_another_way() {
-        let row = vec![Arg::from("x".repeat(TEXT_MAX / 2).as_str())];
+        let row = entry(&"x".repeat(TEXT_MAX / 2));
         let longer = Longer {
             no: 1,
             head: 1,
             stamp: 1,
         };
         assert!(end(1, &[row], &[longer]).is_none());
-        assert!(end(1, &[], &[longer]).is_some_and(|text| text.ends_with("; COMMIT")));
+        for few in [&[][..], &[entry("x")]] {
+            let texts = end(1, few, &[longer]).unwrap();
+            assert!(
+                texts.len() == 1 && texts[0].ends_with("; COMMIT"),
+                "{texts:?}"
+            );
+        }
     }
 }

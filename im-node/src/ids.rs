@@ -15,7 +15,7 @@ pub(crate) struct Ids {
 }
 
 impl Ids {
-    /// For the start of that number, see [`Store::enter`](im_core::port::Store::enter).
+    /// For the start of that number, see [`next_start`](im_core::port::next_start).
     pub(crate) const fn new(start: u64) -> Self {
         Self {
             next: AtomicU64::new(start << COUNT_BITS),

@@ -11,7 +11,7 @@ use im_core::frame::{CloseCode, Codec};
 use im_core::model::{ConnectionId, ConversationId, DeviceId, NodeId, UserId};
 use im_core::port::{
     Authenticator, Bus, Clock, CursorMove, Directory, Hooks, Identity, PortError, PortErrorKind,
-    Registry, Route, Store,
+    Registry, Route, Store, next_start,
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -244,7 +244,7 @@ impl NodeBuilder {
     /// When a setting makes no sense, or the store or the registry does not answer.
     pub async fn start(self) -> Result<Node, StartError> {
         self.settings.check()?;
-        let start = self.store.enter(&self.settings.node).await?;
+        let start = next_start(&*self.store).await?;
         let node = &self.settings.node;
         let lease = self.registry.enter(node).await;
         let lease = lease.map_err(|error| StartError::entering(node, error))?;

@@ -26,6 +26,8 @@
 //! **Why no change is missed.** What a move brings to a database gets new stamps there, in the
 //! transaction that opens the slot: whoever asks that database for what changed is given it.
 //!
+//! **Facts** are kept with the conversation that each is placed with.
+//!
 //! **Records.** Blocks are kept with the direct conversation of the two. The answer to a request is
 //! kept with the conversation that it wrote to, in the same transaction, and looked for in every
 //! database. Of one key used for *different* conversations at the same moment, several may be done.

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use im_core::model::{ConversationId, Entry, Member, NodeId, Slot, Stamps, Timestamp, UserId};
+use im_core::model::{ConversationId, Entry, Fact, Member, Slot, Stamps, Timestamp, UserId};
 use im_core::port::{
-    Changed, Commit, Committed, LogQuery, MembershipPage, PortError, PortErrorKind, RecordKey,
-    Rejected, Store, View, Write,
+    Changed, Commit, Committed, FactQuery, LogQuery, MembershipPage, PortError, PortErrorKind,
+    RecordKey, Rejected, Store, View, Write,
 };
 
 use crate::map::Map;
@@ -167,9 +167,36 @@ impl Store for Sharded {
         }
     }
 
-    /// The first database counts the starts of all.
-    async fn enter(&self, node: &NodeId) -> Result<u64, PortError> {
-        self.shards[0].enter(node).await
+    /// What two users have about each other is with the two, so a user's list is in all databases.
+    async fn facts(&self, query: &FactQuery) -> Result<Vec<Fact>, PortError> {
+        if let Some(conv) = query.place() {
+            ask!(self, Slot::of(&conv), shard => shard.facts(query))
+        }
+        let mut patience = Patience::new();
+        let mut query = query.clone();
+        let limit = query.limit();
+        loop {
+            let map = self.map();
+            let asked = self.shards.iter().map(|shard| shard.facts(&query));
+            let pages = join_all(asked).await.into_iter().enumerate();
+            let pages = pages.map(|(at, page)| {
+                counts::note(at, &page);
+                page
+            });
+            let pages = pages.collect::<Result<Vec<_>, _>>()?;
+            let is_same = self.refresh().await?.is_same_as(&map);
+            if is_same && map.orphan().is_none() {
+                let Some(mut all) = joined_facts(&map, pages, &query) else {
+                    query = query.limited(query.limit().saturating_mul(2));
+                    continue;
+                };
+                all.truncate(limit);
+                return Ok(all);
+            }
+            if !patience.wait().await {
+                return Err(moving());
+            }
+        }
     }
 }
 
@@ -353,4 +380,29 @@ fn joined(
         stamps: merged.stamps,
         more: merged.more,
     }
+}
+
+/// In order, what each database gave of the slots that it has. `None`: what a move left in one has
+/// taken the place of what is to be given.
+fn joined_facts(map: &Map, pages: Vec<Vec<Fact>>, query: &FactQuery) -> Option<Vec<Fact>> {
+    let mut all = Vec::new();
+    for (at, page) in pages.into_iter().enumerate() {
+        let is_here = |fact: &Fact| {
+            let owner = fact.key.slot().and_then(|slot| map.owner(slot));
+            owner.is_some_and(|owner| owner.at == at)
+        };
+        let is_full = page.len() >= query.limit();
+        let before = all.len() + page.len();
+        all.extend(page.into_iter().filter(is_here));
+        if is_full && all.len() < before {
+            return None;
+        }
+    }
+    match query {
+        FactQuery::Due { .. } => {
+            all.sort_by(|one, other| (one.at, &one.key).cmp(&(other.at, &other.key)));
+        }
+        _ => all.sort_by(|one, other| one.key.cmp(&other.key)),
+    }
+    Some(all)
 }

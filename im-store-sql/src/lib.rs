@@ -10,6 +10,7 @@
 mod address;
 mod clock;
 mod error;
+mod fact;
 mod mentions;
 mod migrate;
 mod page;

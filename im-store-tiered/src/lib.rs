@@ -32,10 +32,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use im_core::model::{ConversationId, Entry, Holder, Member, NodeId, Stamps, Timestamp, UserId};
+use im_core::model::{ConversationId, Entry, Fact, Holder, Member, Stamps, Timestamp, UserId};
 use im_core::port::{
-    Changed, Commit, Committed, Hot, LogQuery, MembershipPage, PortError, RecordKey, Rejected,
-    Store, View,
+    Changed, Commit, Committed, FactQuery, Hot, LogQuery, MembershipPage, PortError, RecordKey,
+    Rejected, Store, View,
 };
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -176,7 +176,7 @@ impl Store for Tiered {
         self.inner.cold.record(key, now).await
     }
 
-    async fn enter(&self, node: &NodeId) -> Result<u64, PortError> {
-        self.inner.cold.enter(node).await
+    async fn facts(&self, query: &FactQuery) -> Result<Vec<Fact>, PortError> {
+        self.inner.cold.facts(query).await
     }
 }

@@ -43,7 +43,10 @@ pub(crate) fn rounds(batch: &[Commit]) -> Vec<Round> {
 }
 
 const fn is_record(write: &Write) -> bool {
-    matches!(write, Write::Record(_) | Write::Block { .. })
+    matches!(
+        write,
+        Write::Record(_) | Write::Block { .. } | Write::Put(_)
+    )
 }
 
 /// Whether the hot tier can take a commit: entries, then cursors, at least one of them.

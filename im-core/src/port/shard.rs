@@ -4,7 +4,9 @@ use async_trait::async_trait;
 
 use super::error::PortError;
 use super::store::{Record, RecordKey, Store};
-use crate::model::{Conversation, ConversationId, Entry, Member, Slot, Timestamp, UserId};
+use crate::model::{
+    Conversation, ConversationId, Entry, Fact, FactKey, Member, Slot, Timestamp, UserId,
+};
 
 /// Which of the databases of one service a database is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +81,8 @@ pub enum CargoQuery {
     Members(Option<(ConversationId, UserId)>),
     /// Answers and blocks, by key, above one.
     Records(Option<RecordKey>),
+    /// Facts, by key, above one.
+    Facts(Option<FactKey>),
 }
 
 /// A part of a slot as it is moved.
@@ -92,7 +96,9 @@ pub struct Cargo {
     pub entries: Vec<Entry>,
     /// Answers, and blocks (whose value says nothing).
     pub records: Vec<Record>,
-    /// The records of the slot that are there go first.
+    /// Facts.
+    pub facts: Vec<Fact>,
+    /// The records and facts of the slot that are there go first.
     pub records_anew: bool,
 }
 

@@ -5,9 +5,10 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 
 use super::error::PortError;
+use super::fact::{FactQuery, Put};
 use crate::model::{
-    CmId, Conversation, ConversationId, ConversationKind, Entry, Epoch, Holder, Member, MessageId,
-    NewEntry, NodeId, Role, Seq, Stamps, Timestamp, UserId,
+    CmId, Conversation, ConversationId, ConversationKind, Entry, Epoch, Fact, Holder, Member,
+    MessageId, NewEntry, Role, Seq, Stamps, Timestamp, UserId,
 };
 
 /// A change of the store as data: its writes happen together or not at all.
@@ -58,6 +59,9 @@ pub enum Write {
     /// Of commits under one key at the same time, only those to one conversation are sure to see
     /// each other.
     Record(Record),
+    /// Writes, changes or removes a fact. The commit's conversation must be the fact's
+    /// [place](FactKey::place). Needs no conversation.
+    Put(Put),
     /// Takes, keeps or gives up the log. While somebody holds it, a commit that changes the log,
     /// its members or its title is rejected as [`Fenced`](super::PortErrorKind::Fenced), but for
     /// those that begin with the holder's own `Hold`.
@@ -383,6 +387,6 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// A record that has not expired by `now`.
     async fn record(&self, key: &RecordKey, now: Timestamp) -> Result<Option<String>, PortError>;
 
-    /// A node starts: a number that no start of any node of this store got before, from 1.
-    async fn enter(&self, node: &NodeId) -> Result<u64, PortError>;
+    /// Facts.
+    async fn facts(&self, query: &FactQuery) -> Result<Vec<Fact>, PortError>;
 }

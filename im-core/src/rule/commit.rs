@@ -1,18 +1,19 @@
 //! What a commit does to the conversation that it is for: decided here once, for every store.
 //!
 //! A store looks up what these ask for, and writes what they say. In this order: [`duplicate`],
-//! the commit's records, [`check`] (with the row of [`actor_asked`]), the writes, and last, when
-//! the commit's entries have their places, [`change_member`] for each change.
+//! the commit's records, [`check_facts`], [`check`] (with the row of [`actor_asked`]), the
+//! writes, and last, when the commit's entries have their places, [`change_member`] for each
+//! change.
 
 use std::collections::BTreeMap;
 
 use crate::model::{
-    CmId, Conversation, ConversationId, Entry, Epoch, Holder, Member, MessageId, NewEntry, Role,
-    Seq, Timestamp, UserId,
+    CmId, Conversation, ConversationId, Entry, Epoch, FactKey, Holder, Member, MessageId, NewEntry,
+    Role, Seq, Timestamp, UserId,
 };
 use crate::port::{
     Appended, Commit, Committed, CursorMove, FirstSeq, Hold, MemberChange, MemberOp,
-    NewConversation, PortError, PortErrorKind, Rejected, Run, Write,
+    NewConversation, PortError, PortErrorKind, Put, Rejected, Run, Was, Write,
 };
 
 /// An entry that is stored already, as far as a retry of it must know.
@@ -53,6 +54,39 @@ pub fn member_changes(commit: &Commit) -> impl Iterator<Item = &MemberChange> {
         Write::Member(change) => Some(change),
         _ => None,
     })
+}
+
+/// The changes of facts that a commit brings, in order.
+pub fn puts(commit: &Commit) -> impl Iterator<Item = &Put> {
+    commit.writes.iter().filter_map(|write| match write {
+        Write::Put(put) => Some(put),
+        _ => None,
+    })
+}
+
+/// Are the facts that a commit changes what it expects? `value` gives what one is.
+///
+/// # Errors
+/// [`Rejected::Conflict`] when one is something else, and `Internal` for one that is not placed
+/// with the commit's conversation, which is a bug of the caller.
+pub fn check_facts<'a>(
+    commit: &Commit,
+    mut value: impl FnMut(&FactKey) -> Option<&'a str>,
+) -> Result<(), Rejected> {
+    for put in puts(commit) {
+        if put.key.place().as_ref() != Some(&commit.conv) {
+            return Err(PortError::new(PortErrorKind::Internal).into());
+        }
+        let is_so = match (&put.was, value(&put.key)) {
+            (Was::Any, _) | (Was::Absent, None) => true,
+            (Was::Value(was), Some(is)) => was == is,
+            (Was::Absent, Some(_)) | (Was::Value(_), None) => false,
+        };
+        if !is_so {
+            return Err(Rejected::Conflict);
+        }
+    }
+    Ok(())
 }
 
 /// Whether a commit changes members or title: its last entry's place is the version then.
@@ -165,7 +199,11 @@ const fn changes_log(write: &Write) -> bool {
         | Write::Title(_)
         | Write::Hold(_)
         | Write::Place(_) => true,
-        Write::Create(_) | Write::Cursor(_) | Write::Block { .. } | Write::Record(_) => false,
+        Write::Create(_)
+        | Write::Cursor(_)
+        | Write::Block { .. }
+        | Write::Record(_)
+        | Write::Put(_) => false,
     }
 }
 

@@ -56,6 +56,7 @@ impl Copy<'_> {
             self.members().await?;
             if is_closed {
                 self.records().await?;
+                self.facts().await?;
             }
             Ok(())
         };
@@ -162,6 +163,23 @@ impl Copy<'_> {
             let count = here.records.len();
             after = here.records.last().map(|last| last.key.clone());
             load.cargo.records = here.records;
+            self.write(&mut load).await?;
+            if count < ROWS {
+                return Ok(());
+            }
+        }
+    }
+
+    /// After the records: those that were there before went with theirs.
+    async fn facts(&self) -> Result<(), PortError> {
+        let mut after = None;
+        loop {
+            let query = CargoQuery::Facts(after);
+            let here = self.from.cargo(self.slot, &query, ROWS).await?;
+            let count = here.facts.len();
+            after = here.facts.last().map(|last| last.key.clone());
+            let mut load = Load::default();
+            load.cargo.facts = here.facts;
             self.write(&mut load).await?;
             if count < ROWS {
                 return Ok(());

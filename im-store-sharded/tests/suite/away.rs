@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use im_core::model::{ConversationId, Entry, Member, NodeId, Slot, Stamps, Timestamp, UserId};
+use im_core::model::{ConversationId, Entry, Fact, Member, Slot, Stamps, Timestamp, UserId};
 use im_core::port::{
-    Cargo, CargoQuery, Changed, Commit, Committed, Holding, Holdings, LogQuery, MembershipPage,
-    Place, PortError, RecordKey, Rejected, Shard, Store, View,
+    Cargo, CargoQuery, Changed, Commit, Committed, FactQuery, Holding, Holdings, LogQuery,
+    MembershipPage, Place, PortError, RecordKey, Rejected, Shard, Store, View,
 };
 use im_store_sharded::Sharded;
 use im_testkit::memory::{Fault, FaultyStore, MemoryStore};
@@ -79,8 +79,8 @@ impl Store for FaultyShard {
         self.faulty.record(key, now).await
     }
 
-    async fn enter(&self, node: &NodeId) -> Result<u64, PortError> {
-        self.faulty.enter(node).await
+    async fn facts(&self, query: &FactQuery) -> Result<Vec<Fact>, PortError> {
+        self.faulty.facts(query).await
     }
 }
 

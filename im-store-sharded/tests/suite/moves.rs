@@ -1,7 +1,9 @@
 //! One slot on its way, step by step.
 
-use im_core::model::{Slot, Stamps, Timestamp};
-use im_core::port::{CargoQuery, Phase, RecordKey, Rejected, Store as _, Write};
+use im_core::model::{FactKey, FactTable, Slot, Stamps, Timestamp};
+use im_core::port::{
+    CargoQuery, FactQuery, Phase, Put, RecordKey, Rejected, Store as _, Was, Write,
+};
 use im_store_sharded::{MoveError, Mover, Sharded, Step};
 
 use crate::kit::*;
@@ -299,5 +301,52 @@ async fn a_block_moves_with_the_direct_conversation_of_the_two() {
             assert_eq!(found.is_some(), on);
             let _ = mover.step().await.unwrap();
         }
+    }
+}
+
+/// Facts of a conversation and of two users are whole in every list while their slots move, there
+/// and back, and what was removed does not come again.
+#[tokio::test(start_paused = true)]
+async fn facts_move_with_what_they_are_placed_with() {
+    let service = Service::on(memories(2)).await;
+    let [near, far] = &service.nodes;
+    let put = |key: FactKey, to: Option<&str>| {
+        let place = key.place().unwrap();
+        let to = to.map(|to| (to.to_owned(), Some(Timestamp(1))));
+        let was = Was::Any;
+        commit(&place, vec![Write::Put(Put { key, to, was })])
+    };
+    let friend = |n: u32| FactKey::new(FactTable::Friend, "al", format!("u{n:02}"));
+    for n in 0..20 {
+        give(near, put(friend(n), Some("1"))).await.unwrap();
+    }
+    let list = FactQuery::Of {
+        table: FactTable::Friend,
+        owner: "al".to_owned(),
+        after: None,
+        below: None,
+        limit: 7,
+    };
+    let due = FactQuery::Due {
+        table: FactTable::Friend,
+        until: Timestamp(1),
+        limit: 100,
+    };
+    let id = friend(3).place().unwrap();
+    for (round, to) in [1 - near.shard_of(&id), near.shard_of(&id)]
+        .into_iter()
+        .enumerate()
+    {
+        let mut mover = Mover::new(&service.operator, Slot::of(&id), to, 4).unwrap();
+        for _ in 0..STEPS.len() + 1 {
+            let expected: Vec<_> = (0..20).filter(|n| round == 0 || *n != 3).collect();
+            let found = far.facts(&list).await.unwrap();
+            let found: Vec<_> = found.into_iter().map(|fact| fact.key).collect();
+            let first: Vec<_> = expected.iter().take(7).map(|n| friend(*n)).collect();
+            assert_eq!(found, first);
+            assert_eq!(far.facts(&due).await.unwrap().len(), expected.len());
+            let _ = mover.step().await.unwrap();
+        }
+        give(near, put(friend(3), None)).await.unwrap();
     }
 }

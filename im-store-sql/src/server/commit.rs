@@ -8,6 +8,7 @@ use im_core::model::{Conversation, ConversationId, Member, Slot, Stamp, UserId};
 use im_core::port::{Commit, Committed, PortError, PortErrorKind, Rejected};
 
 use super::dialect::{Conn, Dialect, End};
+use super::facts;
 use super::fence::{Fence, moved};
 use super::load::{Ids, Reads, by_keys, load};
 use super::open::port_error;
@@ -189,6 +190,7 @@ async fn write<D: Dialect>(
     }
     answers::<D>(conn, work).await?;
     blocks::<D>(conn, work).await?;
+    facts::write::<D>(conn, work).await?;
     let changes = Changes::of(work);
     let longer = match fence {
         Fence::Alone => changes.only_longer(),

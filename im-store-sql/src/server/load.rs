@@ -9,6 +9,7 @@ use im_core::rule::commit::{Stored, actor_asked, appends, changes_rules, member_
 
 use super::commit::Broken;
 use super::dialect::{Conn, Dialect};
+use super::facts;
 use super::row::{CONVERSATION, Fields, MEMBER};
 use super::statement::{Arg, BY_ID, Look};
 use super::work::{Answer, Held, Work, answer_key};
@@ -60,6 +61,7 @@ pub(super) async fn load<D: Dialect>(
     standing::<D>(conn, batch, reads, &mut work).await?;
     members::<D>(conn, batch, reads, &mut work).await?;
     answers::<D>(conn, batch, &mut work).await?;
+    facts::load::<D>(conn, batch, &mut work).await?;
     Ok(work)
 }
 
@@ -110,9 +112,14 @@ async fn conversations<D: Dialect>(
     Ok(())
 }
 
-/// Blocks and records alone need no conversation.
+/// Blocks, records and facts alone need no conversation.
 fn asks_for_conversation(commit: &Commit) -> bool {
-    let alone = |write: &Write| matches!(write, Write::Block { .. } | Write::Record(_));
+    let alone = |write: &Write| {
+        matches!(
+            write,
+            Write::Block { .. } | Write::Record(_) | Write::Put(_)
+        )
+    };
     commit.expect_version.is_some() || !commit.writes.iter().all(alone)
 }
 

@@ -13,6 +13,7 @@
 mod commit;
 mod commit_in;
 mod dialect;
+mod facts;
 mod fence;
 mod listing;
 mod load;
@@ -33,10 +34,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
-use im_core::model::{ConversationId, Entry, Member, NodeId, Stamps, Timestamp, UserId};
+use im_core::model::{ConversationId, Entry, Fact, Member, Stamps, Timestamp, UserId};
 use im_core::port::{
-    Changed, Commit, Committed, LogQuery, MembershipPage, PortError, RecordKey, Rejected, Store,
-    View,
+    Changed, Commit, Committed, FactQuery, LogQuery, MembershipPage, PortError, RecordKey,
+    Rejected, Store, View,
 };
 use sqlx::Pool;
 
@@ -155,7 +156,7 @@ impl<D: Dialect> Store for ServerStore<D> {
         self.shared.within(self.shared.record(key, now)).await
     }
 
-    async fn enter(&self, _node: &NodeId) -> Result<u64, PortError> {
-        self.shared.within(self.shared.enter()).await
+    async fn facts(&self, query: &FactQuery) -> Result<Vec<Fact>, PortError> {
+        self.shared.within(self.shared.facts(query)).await
     }
 }

@@ -60,6 +60,7 @@ impl Dialect for MySqlDialect {
         ("init", include_str!("../../migrations/mysql/0001_init.sql")),
         ("hold", include_str!("../../migrations/mysql/0002_hold.sql")),
         ("slot", include_str!("../../migrations/mysql/0003_slot.sql")),
+        ("fact", include_str!("../../migrations/mysql/0004_fact.sql")),
     ];
     const SHARD_INDEXES: &'static [&'static str] = &[];
     // Who commits holds the row until they are done.
@@ -105,7 +106,7 @@ impl Dialect for MySqlDialect {
             let holds = match key {
                 Arg::Int(_) | Arg::Ints(_) => "BIGINT",
                 // As wide as the widest key. Bytes, as the columns are.
-                Arg::Text(_) | Arg::Texts(_) => "VARBINARY(512)",
+                Arg::Text(_) | Arg::Texts(_) => "VARBINARY(1024)",
             };
             format!("k{at} {holds} PATH '$[{at}]'")
         });

@@ -13,7 +13,7 @@ use super::row::{Fields, Row};
 use super::statement::Statement;
 use super::{ServerOptions, ServerStore, Shared};
 use crate::address::redacted;
-use crate::error::{OpenError, corrupt};
+use crate::error::OpenError;
 use crate::migrate::migrate;
 
 impl<D: Dialect> ServerStore<D> {
@@ -97,14 +97,6 @@ impl<D: Dialect> Shared<D> {
             .await
             .map_err(port_error::<D>)?;
         Ok(rows.into_iter().map(Fields::from).collect())
-    }
-
-    pub(super) async fn enter(&self) -> Result<u64, PortError> {
-        let mut conn = self.pool.acquire().await.map_err(port_error::<D>)?;
-        let starts = D::advance(&mut conn, "starts", 1, "one = 1").await;
-        let starts = starts.map_err(port_error::<D>)?;
-        let starts = starts.ok_or_else(|| corrupt("nobody counts the starts"))?;
-        Ok(starts.unsigned_abs())
     }
 }
 

@@ -54,12 +54,17 @@ impl Dialect for PostgresDialect {
             "stamp",
             include_str!("../../migrations/postgres/0004_stamp.sql"),
         ),
+        (
+            "fact",
+            include_str!("../../migrations/postgres/0005_fact.sql"),
+        ),
     ];
     // A row's new version goes into every index of its table.
     const SHARD_INDEXES: &'static [&'static str] = &[
         "CREATE INDEX IF NOT EXISTS im_conversation_slot ON im_conversation (slot, id)",
         "CREATE INDEX IF NOT EXISTS im_block_slot ON im_block (slot)",
         "CREATE INDEX IF NOT EXISTS im_answer_slot ON im_answer (slot)",
+        "CREATE INDEX IF NOT EXISTS im_fact_slot ON im_fact (slot)",
     ];
     const NEWEST: &'static str = stamp::NEWEST;
     const HOLDS_SLOTS: bool = true;

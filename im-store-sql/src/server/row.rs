@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use im_core::model::{
-    Body, CmId, Conversation, ConversationId, ConversationKind, Entry, Epoch, Holder, Kind, Member,
-    Mentions, MessageId, NewEntry, Role, Seq, Slot, Stamp, Timestamp, UserId,
+    Body, CmId, Conversation, ConversationId, ConversationKind, Entry, Epoch, Fact, Holder, Kind,
+    Member, Mentions, MessageId, NewEntry, Role, Seq, Slot, Stamp, Timestamp, UserId,
 };
 use im_core::port::PortError;
 
@@ -21,6 +21,9 @@ pub(super) const MEMBER: &str = "m.user_id, m.role, m.first_seq, m.left_seq, m.v
 /// The columns of an entry, in the order of [`Fields::entry`].
 pub(super) const ENTRY: &str = "e.seq, e.id, e.sender, e.at, e.cm_id, e.digest, e.kind, e.body, \
      e.reply_to, e.mentions, e.expires_at";
+
+/// The columns of a fact, in the order of [`Fields::fact`].
+pub(super) const FACT: &str = "f.kind, f.owner, f.fact_key, f.value, f.at";
 
 /// A value that came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +111,12 @@ impl Fields {
     pub(super) fn cm_id(&mut self) -> Result<Option<CmId>, PortError> {
         let id = self.opt_text()?.map(CmId::new).transpose();
         id.map_err(|_| corrupt("a cm_id is none"))
+    }
+
+    /// A fact, from [`FACT`].
+    pub(super) fn fact(&mut self) -> Result<Fact, PortError> {
+        let (kind, owner, key) = (self.text()?, self.text()?, self.text()?);
+        crate::fact::read(&kind, owner, key, self.text()?, self.opt_int()?)
     }
 
     /// A conversation with its number and its stamp, from [`CONVERSATION`].

@@ -273,6 +273,23 @@ pub(super) const BLOCK: Table = Table {
     key: &["user_id", "other_id"],
 };
 
+/// Facts that are written over.
+pub(super) const FACT: Table = Table {
+    name: "im_fact",
+    columns: &[
+        ("kind", Texts),
+        ("owner", Texts),
+        ("fact_key", Texts),
+        ("value", Texts),
+        ("at", Ints),
+        ("slot", Ints),
+    ],
+    key: &["kind", "owner", "fact_key"],
+};
+
+/// Facts that nobody has written yet.
+pub(super) const NEW_FACT: Table = Table { key: &[], ..FACT };
+
 /// What a database holds that is one of several.
 pub(super) const SLOT: Table = Table {
     name: "im_slot",

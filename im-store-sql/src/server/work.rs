@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 
 use im_core::model::{
-    CmId, Conversation, ConversationId, Entry, Member, MessageId, NewEntry, Seq, Slot, Stamp,
-    Timestamp, UserId,
+    CmId, Conversation, ConversationId, Entry, FactKey, Member, MessageId, NewEntry, Seq, Slot,
+    Stamp, Timestamp, UserId,
 };
 use im_core::port::{
     Appended, Commit, Committed, CursorMove, Hold, MemberChange, NewConversation, Record,
     RecordKey, Rejected, Run, Write,
 };
 use im_core::rule::commit as rule;
+
+use super::facts::HeldFact;
 
 /// A stamp: one that was given before, or one that the batch will get, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +74,7 @@ pub(super) struct Work {
     pub(super) members: BTreeMap<(ConversationId, UserId), Held<Member>>,
     pub(super) answers: BTreeMap<(UserId, String), Answer>,
     pub(super) blocks: BTreeMap<(UserId, UserId), bool>,
+    pub(super) facts: BTreeMap<FactKey, HeldFact>,
     pub(super) entries: Vec<Entry>,
     /// How many stamps the batch needs.
     pub(super) stamps: i64,
@@ -110,6 +113,7 @@ impl Work {
                     self.blocks.insert((user.clone(), other.clone()), *on);
                 }
                 Write::Record(record) => self.keep(&commit.conv, record),
+                Write::Put(put) => self.put(put),
                 Write::Hold(hold) => self.hold(&commit.conv, hold, &mut step),
                 Write::Place(run) => done.appended.extend(self.place(&commit.conv, run)),
                 // After the last entry is known.
@@ -130,6 +134,10 @@ impl Work {
                 return Err(Rejected::Done(there.record.value.clone()));
             }
         }
+        rule::check_facts(commit, |key| {
+            let fact = self.facts.get(key)?.fact.as_ref()?;
+            Some(fact.value.as_str())
+        })?;
         let there = self.convs.get(&commit.conv).map(|held| &held.row);
         let actor = rule::actor_asked(commit, there);
         let row = actor.and_then(|actor| self.members.get(&(commit.conv.clone(), actor.clone())));

@@ -6,6 +6,7 @@
 
 mod commit_in;
 mod conversations;
+mod facts;
 mod lock;
 mod log;
 mod lookup;
@@ -25,10 +26,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
-use im_core::model::{ConversationId, Entry, Member, NodeId, Seq, Stamps, Timestamp, UserId};
+use im_core::model::{ConversationId, Entry, Fact, Member, Seq, Stamps, Timestamp, UserId};
 use im_core::port::{
-    Changed, Commit, Committed, LogQuery, MembershipPage, PortError, RecordKey, Rejected, Store,
-    View,
+    Changed, Commit, Committed, FactQuery, LogQuery, MembershipPage, PortError, RecordKey,
+    Rejected, Store, View,
 };
 use parking_lot::Mutex;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
@@ -148,8 +149,8 @@ impl Store for SqliteStore {
         self.shared.record(key, now).await
     }
 
-    async fn enter(&self, _node: &NodeId) -> Result<u64, PortError> {
-        self.shared.enter().await
+    async fn facts(&self, query: &FactQuery) -> Result<Vec<Fact>, PortError> {
+        self.shared.facts(query).await
     }
 }
 

@@ -34,6 +34,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "hold",
         include_str!("../../migrations/sqlite/0002_hold.sql"),
     ),
+    (
+        "fact",
+        include_str!("../../migrations/sqlite/0003_fact.sql"),
+    ),
 ];
 
 /// Pages of the write-ahead log before SQLite itself copies them back, should the background task

@@ -10,7 +10,7 @@ use im_core::rule::commit::{
 use sqlx::sqlite::SqliteConnection;
 
 use super::work::{Mutexed, Touched, Work, next_seq};
-use super::{conversations, log, members, records};
+use super::{conversations, facts, log, members, records};
 
 /// What a commit that was sent before got; `None` when this one may be applied.
 pub(super) async fn decide(
@@ -23,6 +23,7 @@ pub(super) async fn decide(
         return Ok(Some(duplicate));
     }
     records::check(conn, commit).await?;
+    facts::check(conn, commit).await?;
     let touched = work.touched.get(&commit.conv);
     let there = touched.map(|touched| &touched.conversation);
     let actor = match (touched, actor_asked(commit, there)) {
@@ -96,6 +97,7 @@ pub(super) async fn apply(
                 records::block(conn, user, other, *on).await?;
             }
             Write::Record(record) => records::keep(conn, record).await?,
+            Write::Put(put) => facts::put(conn, put).await?,
             Write::Hold(to) => take_hold(conn, work, conv, to).await?,
             Write::Place(run) => done.appended.extend(place(work, conv, run)),
             // After the last entry is known.

@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use im_core::model::{
-    Conversation, ConversationId, Entry, Family, Member, Seq, Stamp, Stamps, Timestamp, UserId,
+    Conversation, ConversationId, Entry, Fact, Family, Member, Seq, Stamp, Stamps, Timestamp,
+    UserId,
 };
 use im_core::port::{
-    Changed, ChangedConversation, Departed, LogQuery, MembershipLine, MembershipPage, PortError,
-    RecordKey, View,
+    Changed, ChangedConversation, Departed, FactQuery, LogQuery, MembershipLine, MembershipPage,
+    PortError, RecordKey, View,
 };
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, Row};
 
 use super::statement::{TEXTS, USERS_MAX};
-use super::{Shared, records, rows, sql};
+use super::{Shared, facts, records, rows, sql};
 use crate::error::port_error;
 use crate::text::UNREAD_MAX;
 
@@ -416,6 +417,10 @@ impl Shared {
             self.absorb(&mut writer).await?;
         }
         Ok(())
+    }
+
+    pub(super) async fn facts(&self, query: &FactQuery) -> Result<Vec<Fact>, PortError> {
+        facts::facts(&self.readers, query).await
     }
 
     pub(super) async fn record(

@@ -310,16 +310,6 @@ impl Shared {
         self.suspect.store(false, Ordering::Release);
         Ok(())
     }
-
-    pub(super) async fn enter(&self) -> Result<u64, PortError> {
-        let mut writer = self.writer.lock().await;
-        let starts: i64 =
-            sqlx::query_scalar("UPDATE im_meta SET starts = starts + 1 RETURNING starts")
-                .fetch_one(&mut writer.conn)
-                .await
-                .map_err(port_error)?;
-        Ok(starts.unsigned_abs())
-    }
 }
 
 pub(super) async fn begin(writer: &mut Writer) -> Result<(), sqlx::Error> {

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use im_core::model::{ConversationId, Entry, Member, NodeId, Stamps, Timestamp, UserId};
+use im_core::model::{ConversationId, Entry, Fact, Member, Stamps, Timestamp, UserId};
 use im_core::port::{
-    Changed, Commit, Committed, LogQuery, MembershipPage, PortError, RecordKey, Rejected, Store,
-    View, Write,
+    Changed, Commit, Committed, FactQuery, LogQuery, MembershipPage, PortError, RecordKey,
+    Rejected, Store, View, Write,
 };
 use im_store_sql::{SqliteOptions, SqliteStore};
 use sqlx::Connection as _;
@@ -130,7 +130,7 @@ impl<H: Host> Store for HostStore<H> {
         self.store.record(key, now).await
     }
 
-    async fn enter(&self, node: &NodeId) -> Result<u64, PortError> {
-        self.store.enter(node).await
+    async fn facts(&self, query: &FactQuery) -> Result<Vec<Fact>, PortError> {
+        self.store.facts(query).await
     }
 }

@@ -56,8 +56,7 @@ async fn closing_copies_the_write_ahead_log_back() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.db");
     let store = SqliteStore::connect(path.to_str().unwrap()).await.unwrap();
-    let node = im_core::model::NodeId::new("n").unwrap();
-    assert_eq!(store.enter(&node).await.unwrap(), 1);
+    assert_eq!(im_core::port::next_start(&store).await.unwrap(), 1);
     store.close().await.unwrap();
     let log = std::fs::metadata(dir.path().join("store.db-wal"));
     assert_eq!(log.map_or(0, |log| log.len()), 0);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use im_core::model::{
-    Body, CmId, ConversationId, ConversationKind, Mentions, MessageId, NewEntry, NodeId, Role, Seq,
+    Body, CmId, ConversationId, ConversationKind, Mentions, MessageId, NewEntry, Role, Seq,
     Timestamp, UserId,
 };
 use im_core::port::{Commit, LogQuery, NewConversation, Store as _, Write};
@@ -158,8 +158,7 @@ async fn a_start_reads_what_is_not_merged_and_not_the_whole_file() {
             opened => break (opened.unwrap(), start),
         }
     };
-    let node = NodeId::new("n").unwrap();
-    again.enter(&node).await.unwrap();
+    im_core::port::next_start(&again).await.unwrap();
     let took = start.elapsed();
     eprintln!("{} entries: {took:?}", CONVERSATIONS * EACH);
     assert!(took < START, "{took:?}");

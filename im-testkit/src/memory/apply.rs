@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use im_core::model::{ConversationId, NewEntry, Seq, Slot, Stamp, Timestamp, UserId};
+use im_core::model::{ConversationId, FactKey, NewEntry, Seq, Slot, Stamp, Timestamp, UserId};
 use im_core::port::{
     Appended, Commit, Committed, CursorMove, Hold, MemberChange, NewConversation, Record,
     RecordKey, Rejected, Run, Write,
@@ -45,6 +45,7 @@ impl State {
                     };
                     self.records.insert(record.key.clone(), kept);
                 }
+                Write::Put(put) => self.put(put),
                 Write::Hold(hold) => restarted |= self.hold(&commit.conv, hold),
                 Write::Place(run) => done.appended.extend(self.place(&commit.conv, run)),
                 // After the last entry is known.
@@ -73,6 +74,8 @@ impl State {
                 return Err(Rejected::Done(there.value.clone()));
             }
         }
+        let value = |key: &FactKey| self.facts.get(key).map(|fact| fact.value.as_str());
+        rule::check_facts(commit, value)?;
         let log = self.convs.get(&commit.conv);
         let there = log.map(|log| &log.conversation);
         let actor = rule::actor_asked(commit, there);

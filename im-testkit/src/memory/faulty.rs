@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use im_core::model::{ConversationId, Entry, Member, NodeId, Stamps, Timestamp, UserId};
+use im_core::model::{ConversationId, Entry, Fact, Member, Stamps, Timestamp, UserId};
 use im_core::port::{
-    Changed, Commit, Committed, LogQuery, MembershipPage, PortError, PortErrorKind, RecordKey,
-    Rejected, Store, View,
+    Changed, Commit, Committed, FactQuery, LogQuery, MembershipPage, PortError, PortErrorKind,
+    RecordKey, Rejected, Store, View,
 };
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -123,9 +123,8 @@ impl Store for FaultyStore {
         self.read(self.inner.record(key, now)).await
     }
 
-    async fn enter(&self, node: &NodeId) -> Result<u64, PortError> {
-        let entered = self.writes.around(self.inner.enter(node)).await;
-        entered.and_then(|number| number)
+    async fn facts(&self, query: &FactQuery) -> Result<Vec<Fact>, PortError> {
+        self.read(self.inner.facts(query)).await
     }
 }
 

@@ -3,6 +3,7 @@
 //! `im_node::local`.
 
 mod apply;
+mod facts;
 mod faulty;
 mod hot;
 mod log;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use async_trait::async_trait;
-use im_core::model::{ConversationId, Slot, Stamp, Timestamp, UserId};
+use im_core::model::{ConversationId, FactKey, Slot, Stamp, Timestamp, UserId};
 use im_core::port::{
     Cargo, CargoQuery, Holding, Holdings, Phase, Place, PortError, PortErrorKind, RecordKey,
     Rejected, Shard,
@@ -130,6 +130,12 @@ impl State {
                 let kept = kept.filter(|(_, kept)| kept.slot == slot);
                 cargo.records = kept.map(|(_, it)| it.record.clone()).take(limit).collect();
             }
+            CargoQuery::Facts(after) => {
+                let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+                let facts = self.facts.range::<FactKey, _>((from, Bound::Unbounded));
+                let facts = facts.filter(|(key, _)| key.slot() == Some(slot));
+                cargo.facts = facts.map(|(_, fact)| fact.clone()).take(limit).collect();
+            }
         }
         cargo
     }
@@ -184,6 +190,10 @@ impl State {
         }
         if cargo.records_anew {
             self.records.retain(|_, kept| kept.slot != slot);
+            self.facts.retain(|key, _| key.slot() != Some(slot));
+        }
+        for fact in cargo.facts.iter().cloned() {
+            self.facts.insert(fact.key.clone(), fact);
         }
         for record in cargo.records.iter().cloned() {
             self.records
@@ -198,6 +208,7 @@ impl State {
             return Err(fenced());
         }
         self.records.retain(|_, kept| kept.slot != slot);
+        self.facts.retain(|key, _| key.slot() != Some(slot));
         let mut rows = 0;
         while rows < limit {
             let Some(conv) = self

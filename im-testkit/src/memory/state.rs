@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use im_core::model::{
-    CmId, Conversation, ConversationId, Entry, Epoch, Family, Member, Seq, Slot, Stamp, Stamps,
-    Timestamp, UserId,
+    CmId, Conversation, ConversationId, Entry, Epoch, Fact, FactKey, Family, Member, Seq, Slot,
+    Stamp, Stamps, Timestamp, UserId,
 };
 use im_core::port::{
     Changed, ChangedConversation, Departed, MembershipLine, MembershipPage, Record, RecordKey, View,
@@ -24,10 +24,9 @@ pub(super) struct State {
     /// Conversations in the order of their last change.
     pub(super) changes: BTreeMap<Stamp, ConversationId>,
     pub(super) records: BTreeMap<RecordKey, Kept>,
+    pub(super) facts: BTreeMap<FactKey, Fact>,
     /// The last stamp given.
     pub(super) stamp: Stamp,
-    /// The last number that [`Store::enter`](im_core::port::Store::enter) gave.
-    pub(super) entered: u64,
     /// What it holds, if it is a shard.
     pub(super) held: Option<Held>,
     /// A shard that takes whatever comes: a planted bug.

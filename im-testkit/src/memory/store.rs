@@ -5,11 +5,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use im_core::model::{
-    ConversationId, Entry, Member, MessageId, NodeId, Slot, Stamps, Timestamp, UserId,
+    ConversationId, Entry, Fact, Member, MessageId, Slot, Stamps, Timestamp, UserId,
 };
 use im_core::port::{
-    Changed, Clock, Commit, Committed, LogQuery, MembershipPage, PortError, RecordKey, Rejected,
-    Store, View,
+    Changed, Clock, Commit, Committed, FactQuery, LogQuery, MembershipPage, PortError, RecordKey,
+    Rejected, Store, View,
 };
 use parking_lot::{Mutex, MutexGuard};
 
@@ -137,9 +137,7 @@ impl Store for MemoryStore {
         Ok(state.record(key, now).map(|record| record.value.clone()))
     }
 
-    async fn enter(&self, _: &NodeId) -> Result<u64, PortError> {
-        let mut state = self.state.lock();
-        state.entered += 1;
-        Ok(state.entered)
+    async fn facts(&self, query: &FactQuery) -> Result<Vec<Fact>, PortError> {
+        Ok(self.state.lock().facts(query))
     }
 }

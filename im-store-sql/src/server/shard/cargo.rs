@@ -10,10 +10,11 @@ use super::{fenced, locked, number};
 use crate::server::Shared;
 use crate::server::commit::{Broken, rows};
 use crate::server::dialect::{Conn, Dialect};
+use crate::server::facts::values;
 use crate::server::load::by_keys;
 use crate::server::row::{self, CONVERSATION, Fields, MEMBER};
 use crate::server::statement::{
-    ANSWER, BLOCK, BY_ID, CONVERSATION_BY_ID, ENTRY, MEMBER as MEMBERS, Statement,
+    ANSWER, BLOCK, BY_ID, CONVERSATION_BY_ID, ENTRY, FACT, MEMBER as MEMBERS, Statement,
 };
 
 /// Conversations looked at by one removal.
@@ -55,6 +56,9 @@ impl<D: Dialect> Shared<D> {
             }
             CargoQuery::Records(after) => {
                 cargo.records = self.records(slot, after.as_ref(), limit).await?;
+            }
+            CargoQuery::Facts(after) => {
+                cargo.facts = self.facts_of(slot, after.as_ref(), limit).await?;
             }
         }
         Ok(cargo)
@@ -220,11 +224,13 @@ async fn records<D: Dialect>(conn: &mut Conn<D>, slot: Slot, cargo: &Cargo) -> R
         }
     }
     rows::<D>(conn, &ANSWER, answers).await?;
-    rows::<D>(conn, &BLOCK, blocks).await
+    rows::<D>(conn, &BLOCK, blocks).await?;
+    let facts = cargo.facts.iter().filter_map(values);
+    rows::<D>(conn, &FACT, facts.collect()).await
 }
 
 async fn remove_records<D: Dialect>(conn: &mut Conn<D>, slot: Slot) -> Result<(), Broken> {
-    for table in ["im_answer", "im_block"] {
+    for table in ["im_answer", "im_block", "im_fact"] {
         let statement = Statement::new(format!("DELETE FROM {table} WHERE slot = ?"));
         D::fetch(&mut *conn, statement.bind(number(slot))).await?;
     }

@@ -3,8 +3,7 @@
 use std::error::Error as _;
 use std::time::{Duration, Instant};
 
-use im_core::model::NodeId;
-use im_core::port::{PortErrorKind, Store as _};
+use im_core::port::{PortErrorKind, next_start};
 use im_store_sql::{
     MySqlDialect, OpenError, PostgresDialect, ServerOptions, ServerStore, redacted,
 };
@@ -93,25 +92,24 @@ async fn who_is_silent_is_given_up<D: Server>() {
     let store = ServerStore::<D>::connect_with(&address, options.clone())
         .await
         .unwrap();
-    let node = NodeId::new("n").unwrap();
-    assert_eq!(store.enter(&node).await.unwrap(), 1);
+    assert_eq!(next_start(&store).await.unwrap(), 1);
     proxy.set(Faults {
         pause: true,
         ..Faults::default()
     });
     let began = Instant::now();
-    let error = store.enter(&node).await.unwrap_err();
+    let error = next_start(&store).await.unwrap_err();
     assert_eq!(error.kind(), PortErrorKind::Unavailable);
     let error = ServerStore::<D>::connect_with(&address, options).await;
     assert!(matches!(error, Err(OpenError::Silent(_))), "{error:?}");
     assert!(began.elapsed() < Duration::from_secs(10));
     proxy.set(Faults::default());
     // The call that was given up may have taken place.
-    assert!(store.enter(&node).await.unwrap() >= 2);
+    assert!(next_start(&store).await.unwrap() >= 2);
     // All connections are lost at once.
     proxy.reset_all();
     let mut tries = 0;
-    while store.enter(&node).await.is_err() {
+    while next_start(&store).await.is_err() {
         tries += 1;
         assert!(tries < 20, "it does not come back");
     }

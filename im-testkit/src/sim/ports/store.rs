@@ -6,9 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use im_core::model::Slot;
-use im_core::model::{ConversationId, Entry, Holder, Member, NodeId, Stamps, Timestamp, UserId};
+use im_core::model::{ConversationId, Entry, Fact, Holder, Member, Stamps, Timestamp, UserId};
 use im_core::port::{
-    Cargo, CargoQuery, Changed, Commit, Committed, Hold, Holding, Holdings, LogQuery,
+    Cargo, CargoQuery, Changed, Commit, Committed, FactQuery, Hold, Holding, Holdings, LogQuery,
     MembershipPage, Place, PortError, PortErrorKind, RecordKey, Rejected, Shard, Store, View,
     Write,
 };
@@ -215,8 +215,8 @@ impl Store for SimStoreNode {
             .await?
     }
 
-    async fn enter(&self, node: &NodeId) -> Result<u64, PortError> {
-        self.at.ask(|memory| at_once(memory.enter(node))).await?
+    async fn facts(&self, query: &FactQuery) -> Result<Vec<Fact>, PortError> {
+        self.at.ask(|memory| at_once(memory.facts(query))).await?
     }
 }
 

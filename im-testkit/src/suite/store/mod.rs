@@ -5,6 +5,7 @@ mod batch;
 mod concurrent;
 mod create;
 mod dedupe;
+mod facts;
 mod hold;
 mod kit;
 mod listing;
@@ -19,6 +20,7 @@ pub use batch::*;
 pub use concurrent::*;
 pub use create::*;
 pub use dedupe::*;
+pub use facts::*;
 pub use hold::*;
 pub use listing::*;
 pub use members::*;
@@ -78,6 +80,15 @@ macro_rules! store_suite {
             entries_without_a_cm_id_are_never_duplicates
             a_duplicate_within_one_batch_is_one
             what_was_sent_under_an_id_is_found
+            a_fact_is_there_until_it_is_removed
+            a_fact_must_be_what_was_expected
+            facts_of_one_batch_see_each_other
+            one_of_many_changes_a_fact
+            facts_are_read_in_the_order_of_their_keys
+            a_list_about_others_is_whole
+            what_is_due_is_given_in_the_order_of_time
+            a_fact_out_of_its_place_is_refused
+            facts_change_no_list
             a_list_is_in_the_order_of_change
             head_title_own_read_and_membership_are_changes
             reading_moves_ones_own_list_only
@@ -158,6 +169,7 @@ mod tests {
             include_str!("concurrent.rs"),
             include_str!("create.rs"),
             include_str!("dedupe.rs"),
+            include_str!("facts.rs"),
             include_str!("hold.rs"),
             include_str!("listing.rs"),
             include_str!("members.rs"),

@@ -1,0 +1,213 @@
+//! Facts: the small things beside the logs, such as a friendship, a draft, an invite link.
+
+use super::conversation::direct_id;
+use super::id::{ConversationId, Timestamp, UserId};
+use super::slot::Slot;
+use crate::named::named;
+
+/// The conversation that the facts of everybody are placed with. Nobody is in it, and there is
+/// none: it has a slot, that is all.
+const EVERYONE: &str = "everyone";
+
+/// Whose a fact is: that decides with which conversation it is placed, and so which commit can
+/// write it and which database has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FactOwner {
+    /// One user's. Placed with their conversation of one.
+    User,
+    /// One user's about another: the key is the other's id. Placed with their direct conversation,
+    /// so that one commit writes what either has about the other.
+    Pair,
+    /// A conversation's own.
+    Conversation,
+    /// Nobody's alone; the owner is a name for a part of the table.
+    Everyone,
+}
+
+named! {
+    /// A kind of facts.
+    pub enum FactTable {
+        /// How often a node started, key `""`. `Everyone`.
+        Start = "start",
+        /// A user's friend: what they call them, in which list, since when. `Pair`.
+        Friend = "friend",
+        /// Who asked a user to be their friend: the owner was asked by the key. `Pair`.
+        FriendRequest = "friend_request",
+        /// What a user says of themselves, key `""`. `User`.
+        Profile = "profile",
+        /// A user's settings, by name. `User`.
+        Setting = "setting",
+        /// What a user has begun to write, by conversation. `User`.
+        Draft = "draft",
+        /// Messages that a user no longer wants to see: `conv` `\n` place. `User`.
+        Hidden = "hidden",
+        /// What was done to a message later: see the service's `marks`. `Conversation`.
+        Mark = "mark",
+        /// A conversation's settings, by name. `Conversation`.
+        Rule = "rule",
+        /// A member's name in a group, by user. `Conversation`.
+        Nickname = "nickname",
+        /// Links that let people into a group, by their secret. `Conversation`.
+        Invite = "invite",
+        /// Who asks to join a group, by user. `Conversation`.
+        JoinRequest = "join_request",
+        /// Announcements of a group, by the place of their entry. `Conversation`.
+        Announcement = "announcement",
+        /// Who has read an announcement: place `\n` user. `Conversation`.
+        AnnouncementRead = "announcement_read",
+        /// Messages that wait for their time, by their `cm_id`. `User`.
+        Scheduled = "scheduled",
+        /// Sensitive words. `Everyone`.
+        Word = "word",
+        /// What an admin has decided about a user: a ban, a mute. `User`.
+        Standing = "standing",
+        /// What users have reported, and what a word holds for review. `Everyone`.
+        Report = "report",
+        /// What admins did. Never changed. `Everyone`.
+        Audit = "audit",
+        /// Packs of stickers and emoji. `Everyone`.
+        Pack = "pack",
+        /// Channels that anybody finds. `Everyone`.
+        PublicChannel = "public_channel",
+    }
+}
+
+impl FactTable {
+    /// Whose its facts are.
+    #[must_use]
+    pub const fn owner(self) -> FactOwner {
+        match self {
+            Self::Friend | Self::FriendRequest => FactOwner::Pair,
+            Self::Profile
+            | Self::Setting
+            | Self::Draft
+            | Self::Hidden
+            | Self::Scheduled
+            | Self::Standing => FactOwner::User,
+            Self::Mark
+            | Self::Rule
+            | Self::Nickname
+            | Self::Invite
+            | Self::JoinRequest
+            | Self::Announcement
+            | Self::AnnouncementRead => FactOwner::Conversation,
+            Self::Start
+            | Self::Word
+            | Self::Report
+            | Self::Audit
+            | Self::Pack
+            | Self::PublicChannel => FactOwner::Everyone,
+        }
+    }
+}
+
+/// What a fact is kept under. Compared byte by byte: table, owner, key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FactKey {
+    /// What kind of fact.
+    pub table: FactTable,
+    /// Whose: at most [`FactKey::OWNER_BYTES_MAX`].
+    pub owner: String,
+    /// Which of theirs: at most [`FactKey::KEY_BYTES_MAX`].
+    pub key: String,
+}
+
+impl FactKey {
+    /// The longest owner, in bytes: an id of 128 characters.
+    pub const OWNER_BYTES_MAX: usize = 512;
+    /// The longest key, in bytes.
+    pub const KEY_BYTES_MAX: usize = 1_024;
+
+    /// A key of a table.
+    pub fn new(table: FactTable, owner: impl Into<String>, key: impl Into<String>) -> Self {
+        Self {
+            table,
+            owner: owner.into(),
+            key: key.into(),
+        }
+    }
+
+    /// The conversation that a commit must be for to write this fact, whether that exists or not;
+    /// `None` when the key is none of its table.
+    #[must_use]
+    pub fn place(&self) -> Option<ConversationId> {
+        if self.owner.len() > Self::OWNER_BYTES_MAX || self.key.len() > Self::KEY_BYTES_MAX {
+            return None;
+        }
+        match self.table.owner() {
+            FactOwner::Pair => {
+                let other = UserId::new(self.key.clone()).ok()?;
+                Some(direct_id(&UserId::new(self.owner.clone()).ok()?, &other))
+            }
+            _ => place_of(self.table, &self.owner),
+        }
+    }
+
+    /// The slot that it goes with.
+    #[must_use]
+    pub fn slot(&self) -> Option<Slot> {
+        self.place().map(|conv| Slot::of(&conv))
+    }
+}
+
+/// With which conversation all facts of an owner are placed; `None` when they are with several.
+#[must_use]
+pub fn place_of(table: FactTable, owner: &str) -> Option<ConversationId> {
+    match table.owner() {
+        FactOwner::User => {
+            let user = UserId::new(owner).ok()?;
+            Some(direct_id(&user, &user))
+        }
+        FactOwner::Pair => None,
+        FactOwner::Conversation => ConversationId::new(owner).ok(),
+        FactOwner::Everyone => ConversationId::new(EVERYONE).ok(),
+    }
+}
+
+/// A fact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fact {
+    /// Under which key.
+    pub key: FactKey,
+    /// Canonical JSON text.
+    pub value: String,
+    /// When something is due with it, if ever. The store does nothing by itself then.
+    pub at: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_have_about_each_other_is_in_one_place() {
+        let key = |a: &str, b: &str| FactKey::new(FactTable::Friend, a, b).place();
+        assert_eq!(key("a", "b"), key("b", "a"));
+        assert_ne!(key("a", "b"), key("a", "c"));
+        let user = |id: &str| UserId::new(id).unwrap();
+        assert_eq!(key("a", "b"), Some(direct_id(&user("a"), &user("b"))));
+    }
+
+    #[test]
+    fn all_of_a_user_and_of_a_conversation_are_in_one_place() {
+        let draft = |key: &str| FactKey::new(FactTable::Draft, "a", key).place();
+        assert_eq!(draft("g"), draft("h"));
+        assert_eq!(draft("g"), place_of(FactTable::Draft, "a"));
+        let rule = FactKey::new(FactTable::Rule, "g", "join").place();
+        assert_eq!(rule, ConversationId::new("g").ok());
+        assert_eq!(place_of(FactTable::Friend, "a"), None);
+    }
+
+    #[test]
+    fn what_is_no_key_has_no_place() {
+        let long = "x".repeat(FactKey::KEY_BYTES_MAX + 1);
+        for key in [
+            FactKey::new(FactTable::Friend, "a", ""),
+            FactKey::new(FactTable::Draft, "", "g"),
+            FactKey::new(FactTable::Draft, "a", long),
+            FactKey::new(FactTable::Word, "x".repeat(513), "w"),
+        ] {
+            assert_eq!(key.place(), None);
+        }
+    }
+}

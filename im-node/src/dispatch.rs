@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use im_core::machine::{RoomEvent, RoomRead};
-use im_core::model::{
-    Conversation, ConversationId, Entry, Epoch, Holder, Kind, Member, Role, Seq, UserId,
-};
+use im_core::model::{ConversationId, Entry, Kind, Member, Role, Seq, UserId};
 use im_core::port::{Commit, Committed, LogQuery, NewConversation, Rejected, Write};
+use im_core::rule::commit::begin;
 use im_core::rule::{MemberEvent, MemberEventOp};
 use parking_lot::MutexGuard;
 
@@ -106,7 +105,7 @@ impl Inner {
         if here.is_empty() {
             return;
         }
-        let info = first_info(conv, made);
+        let (info, _) = begin(conv, made);
         let room = self.open_room(conv, |room, state| {
             let first = state.info.is_none();
             if !first {
@@ -303,22 +302,6 @@ fn created(commit: &Commit) -> Option<NewConversation> {
         Write::Create(made) => Some(made.clone()),
         _ => None,
     })
-}
-
-/// A conversation as it was before its first entry.
-fn first_info(conv: &ConversationId, made: &NewConversation) -> Conversation {
-    Conversation {
-        id: conv.clone(),
-        kind: made.kind,
-        title: made.title.clone(),
-        epoch: Epoch(1),
-        head: Seq(0),
-        version: Seq(0),
-        first_seq: Seq(1),
-        member_count: u32::try_from(made.members.len()).unwrap_or(u32::MAX),
-        hide_history: made.hide_history,
-        holder: Holder(0),
-    }
 }
 
 fn first_member(user: &UserId, role: Role) -> Member {

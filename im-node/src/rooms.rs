@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use im_core::machine::Room;
 use im_core::model::{
-    Conversation, ConversationId, ConversationKind, Entry, Epoch, Kind, Member, Seq, Timestamp,
-    UserId, Value,
+    Conversation, ConversationId, ConversationKind, Entry, Epoch, Kind, Member, Role, Seq,
+    Timestamp, UserId, Value,
 };
 use im_core::rule::{ActorView, MemberEvent, MemberEventOp};
 use parking_lot::Mutex;
@@ -123,6 +123,7 @@ impl RoomState {
         };
         let view = ActorView {
             kind: info.kind,
+            speaks: info.speaks,
             member: Some(&place.member),
             blocked,
             now: at,
@@ -168,9 +169,7 @@ impl RoomState {
                 if entry.body.value().get("op").and_then(Value::as_text) == Some("create") => {}
             Kind::Group => {
                 info.version = entry.seq;
-                if let Some(title) = entry.body.value().get("title").and_then(Value::as_text) {
-                    info.title = Some(title.to_owned());
-                }
+                set_rules(info, &entry.body.value());
             }
             Kind::Member => {
                 info.version = entry.seq;
@@ -207,6 +206,20 @@ impl RoomState {
                 }
             }
         }
+    }
+}
+
+/// What a `group` entry tells of a conversation's rules.
+fn set_rules(info: &mut Conversation, body: &Value) {
+    let text = |field| body.get(field).and_then(Value::as_text);
+    if let Some(title) = text("title") {
+        info.title = Some(title.to_owned());
+    }
+    if let Some(role) = text("speaks").and_then(Role::parse) {
+        info.speaks = role;
+    }
+    if let Some(Value::Bool(hide)) = body.get("hide_history") {
+        info.hide_history = *hide;
     }
 }
 

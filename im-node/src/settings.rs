@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use im_core::frame::Limits;
 use im_core::model::NodeId;
+use im_core::rule::ChangeWindows;
 
 /// Settings of a node. The defaults are those of the protocol's contract.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub struct Settings {
     pub commit_deadline: Duration,
     /// How long a hook may take.
     pub hook_deadline: Duration,
+    /// How long entries may be edited and recalled.
+    pub changes: ChangeWindows,
     /// How often the store is asked what changed, in case the bus lost it.
     pub sweep: Duration,
     /// How many group-commit lanes: one per independent writer of the store.
@@ -47,6 +50,7 @@ impl Default for Settings {
             drain: Duration::from_secs(5),
             commit_deadline: Duration::from_secs(5),
             hook_deadline: Duration::from_secs(2),
+            changes: ChangeWindows::default(),
             sweep: Duration::from_secs(3),
             lanes: 1,
             batch_max: 4_096,

@@ -60,6 +60,10 @@ pub struct Conversation {
     pub member_count: u32,
     /// Whether those who join see only what comes after.
     pub hide_history: bool,
+    /// The least role that may say something here.
+    pub speaks: Role,
+    /// How often entries of its log were erased.
+    pub erasures: u64,
     /// Who alone may change the log now: see [`Write::Hold`](crate::port::Write::Hold).
     pub holder: Holder,
 }

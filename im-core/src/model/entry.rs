@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::body::Body;
+use super::body::{Body, Kind};
 use super::id::{CmId, ConversationId, MessageId, Seq, Timestamp, UserId};
 
 /// Where a client sends to.
@@ -126,6 +126,20 @@ impl NewEntry {
             seq,
             new: self.clone(),
         }
+    }
+}
+
+impl NewEntry {
+    /// Takes away what it says: who wrote it, when, and its place stay. A `member` entry stays as
+    /// it is: a room that lags must still read who left.
+    pub fn erase(&mut self) {
+        if self.body.kind() == Kind::Member {
+            return;
+        }
+        self.body = Body::of(Kind::Erased, []);
+        self.reply_to = None;
+        self.mentions = Mentions::None;
+        self.expires_at = None;
     }
 }
 

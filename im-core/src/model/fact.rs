@@ -41,8 +41,10 @@ named! {
         Draft = "draft",
         /// Messages that a user no longer wants to see: `conv` `\n` place. `User`.
         Hidden = "hidden",
-        /// What was done to a message later: see the service's `marks`. `Conversation`.
+        /// What was done to a message later: [`Mark`](crate::rule::Mark). `Conversation`.
         Mark = "mark",
+        /// Messages that are pinned, by place. `Conversation`.
+        Pin = "pin",
         /// A conversation's settings, by name. `Conversation`.
         Rule = "rule",
         /// A member's name in a group, by user. `Conversation`.
@@ -85,6 +87,7 @@ impl FactTable {
             | Self::Scheduled
             | Self::Standing => FactOwner::User,
             Self::Mark
+            | Self::Pin
             | Self::Rule
             | Self::Nickname
             | Self::Invite

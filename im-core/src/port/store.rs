@@ -41,6 +41,12 @@ pub enum Write {
     Member(MemberChange),
     /// Sets the title.
     Title(Option<String>),
+    /// Sets the least role that may say something.
+    Speaks(Role),
+    /// Sets whether those who join from now on see only what comes after.
+    HideHistory(bool),
+    /// [Erases](NewEntry::erase) what entries of the log say. What is not there is passed over.
+    Erase(Vec<Seq>),
     /// Moves a member's cursors, never backwards, never beyond the head; of one who is no member
     /// nothing happens.
     Cursor(CursorMove),

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    CmId, Conversation, ConversationId, Entry, Epoch, FactKey, Holder, Member, MessageId, NewEntry,
-    Role, Seq, Timestamp, UserId,
+    CmId, Conversation, ConversationId, ConversationKind, Entry, Epoch, FactKey, Holder, Member,
+    MessageId, NewEntry, Role, Seq, Timestamp, UserId,
 };
 use crate::port::{
     Appended, Commit, Committed, CursorMove, FirstSeq, Hold, MemberChange, MemberOp,
@@ -89,10 +89,16 @@ pub fn check_facts<'a>(
     Ok(())
 }
 
-/// Whether a commit changes members or title: its last entry's place is the version then.
+/// Whether a commit changes members, title, or who may speak and see: its last entry's place is
+/// the version then.
 #[must_use]
 pub fn changes_rules(commit: &Commit) -> bool {
-    let is_rule = |write: &Write| matches!(write, Write::Member(_) | Write::Title(_));
+    let is_rule = |write: &Write| {
+        matches!(
+            write,
+            Write::Member(_) | Write::Title(_) | Write::Speaks(_) | Write::HideHistory(_)
+        )
+    };
     commit.writes.iter().any(is_rule)
 }
 
@@ -197,6 +203,9 @@ const fn changes_log(write: &Write) -> bool {
         Write::Append(_)
         | Write::Member(_)
         | Write::Title(_)
+        | Write::Speaks(_)
+        | Write::HideHistory(_)
+        | Write::Erase(_)
         | Write::Hold(_)
         | Write::Place(_) => true,
         Write::Create(_)
@@ -223,6 +232,27 @@ fn check_holder(commit: &Commit, there: Option<&Conversation>) -> Result<(), Rej
         return Err(Rejected::Conflict);
     }
     Ok(())
+}
+
+/// What a write that is a rule of the conversation sets; others set nothing.
+pub fn set_rule(conversation: &mut Conversation, write: &Write) {
+    match write {
+        Write::Title(title) => conversation.title.clone_from(title),
+        Write::Speaks(role) => conversation.speaks = *role,
+        Write::HideHistory(hide) => conversation.hide_history = *hide,
+        _ => {}
+    }
+}
+
+/// The places that a commit erases, and whether it does so at all.
+#[must_use]
+pub fn erased(commit: &Commit) -> Option<Vec<Seq>> {
+    let erases = commit.writes.iter().filter_map(|write| match write {
+        Write::Erase(seqs) => Some(seqs),
+        _ => None,
+    });
+    let all: Vec<Seq> = erases.flatten().copied().collect();
+    (!all.is_empty()).then_some(all)
 }
 
 /// Takes or gives up a log. Whether it began another epoch, which lists must show.
@@ -285,6 +315,11 @@ pub fn begin(conv: &ConversationId, new: &NewConversation) -> (Conversation, Vec
         first_seq: Seq(1),
         member_count: u32::try_from(members.len()).unwrap_or(u32::MAX),
         hide_history: new.hide_history,
+        speaks: match new.kind {
+            ConversationKind::Channel => Role::Admin,
+            _ => Role::Member,
+        },
+        erasures: 0,
         holder: Holder(0),
     };
     let members = members.into_iter();
@@ -353,133 +388,4 @@ pub fn cursor_goal(to: &CursorMove, head: Seq) -> (Seq, Seq) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::ConversationKind;
-
-    fn user(id: &str) -> UserId {
-        UserId::new(id).unwrap()
-    }
-
-    fn group(head: u64, version: u64) -> Conversation {
-        let new = NewConversation {
-            kind: ConversationKind::Group,
-            title: None,
-            hide_history: false,
-            members: vec![(user("b"), Role::Member), (user("a"), Role::Owner)],
-        };
-        let (mut conversation, members) = begin(&ConversationId::new("g").unwrap(), &new);
-        let names: Vec<_> = members.iter().map(|it| it.user.as_str()).collect();
-        assert_eq!((names, conversation.member_count), (vec!["a", "b"], 2));
-        conversation.head = Seq(head);
-        conversation.version = Seq(version);
-        conversation
-    }
-
-    fn commit(expected: Option<u64>, actor: Option<&str>) -> Commit {
-        Commit {
-            conv: ConversationId::new("g").unwrap(),
-            expect_version: expected.map(Seq),
-            actor: actor.map(user),
-            writes: vec![Write::Title(None)],
-        }
-    }
-
-    #[test]
-    fn a_version_conflicts_unless_it_is_the_actors_own_row_that_counts() {
-        let there = group(9, 7);
-        let mut row = newcomer(&user("a"), Role::Member, Seq(1));
-        row.version = Seq(5);
-        let verdict =
-            |commit: &Commit, row: Option<&Member>| check(commit, Some(&there), row).is_ok();
-        assert!(verdict(&commit(None, None), None));
-        assert!(verdict(&commit(Some(7), None), None));
-        assert!(!verdict(&commit(Some(6), None), Some(&row)));
-        assert!(verdict(&commit(Some(6), Some("a")), Some(&row)));
-        assert!(verdict(&commit(Some(5), Some("a")), Some(&row)));
-        assert!(!verdict(&commit(Some(4), Some("a")), Some(&row)));
-        assert!(!verdict(&commit(Some(6), Some("a")), None));
-        let gone = Member {
-            left_seq: Some(Seq(5)),
-            ..row
-        };
-        assert!(!verdict(&commit(Some(6), Some("a")), Some(&gone)));
-        // The row is asked for exactly when it decides.
-        let asked = |commit: &Commit| actor_asked(commit, Some(&there)).is_some();
-        assert!(asked(&commit(Some(6), Some("a"))));
-        assert!(!asked(&commit(Some(7), Some("a"))) && !asked(&commit(Some(6), None)));
-    }
-
-    #[test]
-    fn only_the_holder_changes_a_log() {
-        let mut there = group(9, 0);
-        let hold = |from, to, head| {
-            Write::Hold(Hold {
-                from: Holder(from),
-                to: Holder(to),
-                head,
-                lost: false,
-            })
-        };
-        let verdict = |there: &Conversation, writes: &[Write]| {
-            let commit = Commit {
-                writes: writes.to_vec(),
-                ..commit(None, None)
-            };
-            check(&commit, Some(there), None).map_err(|rejected| rejected.to_string())
-        };
-        let title = Write::Title(None);
-        let fenced = Err("no longer the owner".to_owned());
-        assert_eq!(verdict(&there, &[hold(7, 7, None), title.clone()]), fenced);
-        assert_eq!(verdict(&there, &[hold(0, 7, Some(Seq(9)))]), Ok(()));
-        let moved = verdict(&there, &[hold(0, 7, Some(Seq(8)))]);
-        assert_eq!(moved, Err(Rejected::Conflict.to_string()));
-        there.holder = Holder(7);
-        assert_eq!(verdict(&there, std::slice::from_ref(&title)), fenced);
-        assert_eq!(verdict(&there, &[title.clone(), hold(7, 7, None)]), fenced);
-        assert_eq!(verdict(&there, &[hold(7, 0, None), title]), Ok(()));
-        let cursor = Write::Cursor(CursorMove {
-            user: user("a"),
-            delivered: None,
-            read: Some(Seq(1)),
-        });
-        assert_eq!(verdict(&there, &[cursor]), Ok(()));
-    }
-
-    #[test]
-    fn a_change_does_what_it_says_to_whom_it_can() {
-        let change = |op| MemberChange {
-            user: user("a"),
-            op,
-        };
-        let add = |first| {
-            let role = Role::Admin;
-            change(MemberOp::Add { role, first })
-        };
-        let mut there = group(9, 0);
-        let new = change_member(&mut there, None, &add(FirstSeq::Here), Seq(8)).unwrap();
-        assert_eq!(
-            (new.first_seq, new.left_seq, new.version),
-            (Seq(8), None, Seq(9))
-        );
-        assert_eq!((new.role, there.member_count), (Role::Admin, 3));
-        // Of one who is in: the role alone.
-        let again = change_member(&mut there, Some(new), &add(FirstSeq::All), Seq(9)).unwrap();
-        assert_eq!((again.first_seq, there.member_count), (Seq(8), 3));
-        there.head = Seq(12);
-        let gone = change_member(&mut there, Some(again), &change(MemberOp::Remove), Seq(12));
-        let gone = gone.unwrap();
-        assert_eq!((gone.left_seq, there.member_count), (Some(Seq(12)), 2));
-        for op in [
-            MemberOp::Remove,
-            MemberOp::Role(Role::Owner),
-            MemberOp::Mute(None),
-        ] {
-            for row in [None, Some(gone.clone())] {
-                assert_eq!(change_member(&mut there, row, &change(op), Seq(13)), None);
-            }
-        }
-        let back = change_member(&mut there, Some(gone), &add(FirstSeq::All), Seq(12)).unwrap();
-        assert_eq!((back.first_seq, there.member_count), (Seq(1), 3));
-    }
-}
+mod tests;

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use im_core::frame::ServerFrame;
-use im_core::model::{ConversationId, Stamps};
+use im_core::model::{ConversationId, Stamps, UserId, Value};
 use im_core::port::{Incoming, PortError, PortErrorKind, Subscription};
 
 pub(crate) use self::hints::Hints;
@@ -31,6 +31,23 @@ impl Inner {
         if !capability.alone {
             let node = &self.settings.node;
             self.hints.push(node, message, capability.payload_bytes_max);
+        }
+    }
+
+    /// Tells all devices of some users, on every node, of a change that is no entry. Who is not
+    /// connected is not told: they ask when they come.
+    pub(crate) fn tell(&self, users: &[UserId], event: &Value) {
+        self.tell_here(users, event);
+        self.publish(&BusMessage::Told {
+            users: users.to_vec(),
+            event: event.to_json(),
+        });
+    }
+
+    fn tell_here(&self, users: &[UserId], event: &Value) {
+        let frame = ServerFrame::Event(event.clone());
+        for local in users.iter().filter_map(|user| self.hub.get(user)) {
+            local.send(&frame, None);
         }
     }
 
@@ -159,6 +176,10 @@ impl Inner {
                 let reconnect_ms = self.settings.reconnect_ms;
                 self.hub.revoke(&user, device.as_ref(), reconnect_ms);
             }
+            BusMessage::Told { users, event } => match Value::from_json(&event) {
+                Ok(event) => self.tell_here(&users, &event),
+                Err(_) => undecodable(),
+            },
             BusMessage::Blocks { conv } => {
                 if let Some(room) = self.rooms.get(&conv) {
                     room.state.lock().set_blocked(None, self.clock.now());

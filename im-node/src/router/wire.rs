@@ -50,6 +50,8 @@ pub(crate) enum BusMessage {
         user: UserId,
         device: Option<DeviceId>,
     },
+    /// An event for all devices of some users, as JSON.
+    Told { users: Vec<UserId>, event: String },
     /// What was read of blocks in a direct conversation is out of date.
     Blocks { conv: ConversationId },
 }

@@ -343,7 +343,11 @@ where
 
 impl Call<'_> {
     /// A group and its caller, and the users named.
-    async fn view(&self, conv: &ConversationId, users: &[UserId]) -> Result<View, Failure> {
+    pub(super) async fn view(
+        &self,
+        conv: &ConversationId,
+        users: &[UserId],
+    ) -> Result<View, Failure> {
         let mut all = vec![self.caller.user.clone()];
         all.extend(
             users
@@ -355,29 +359,20 @@ impl Call<'_> {
         view.ok_or_else(|| Failure::new(ErrorCode::NotFound, "no such conversation"))
     }
 
-    fn me<'v>(&self, view: &'v View) -> Option<&'v Member> {
+    pub(super) fn me<'v>(&self, view: &'v View) -> Option<&'v Member> {
         view.members
             .iter()
             .find(|member| member.user == self.caller.user)
     }
 
-    fn authorize(
+    pub(super) fn authorize(
         &self,
         action: Action<'_>,
         view: &View,
         member: Option<&Member>,
     ) -> Result<(), Failure> {
         let now = self.inner.clock.timestamp();
-        let kind = view.conversation.kind;
-        authorize(
-            action,
-            ActorView {
-                kind,
-                member,
-                blocked: false,
-                now,
-            },
-        )
+        authorize(action, ActorView::of(&view.conversation, member, now))
     }
 
     /// The id of a group to make. Of a request that may come twice it is the same one, so that both

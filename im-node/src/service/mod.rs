@@ -3,11 +3,15 @@
 mod blocks;
 mod call;
 mod caught;
+mod change;
+mod facts;
 mod groups;
 mod messages;
+mod own;
 mod params;
 mod read;
 mod send;
+mod state;
 mod table;
 mod watch;
 

@@ -1,7 +1,7 @@
 //! Taking parameters out of a request, with an error that names them.
 
 use im_core::frame::{ErrorCode, Failure};
-use im_core::model::{ConversationId, IdError, UserId, Value};
+use im_core::model::{ConversationId, IdError, Seq, UserId, Value};
 
 /// The parameters of a call.
 #[derive(Debug)]
@@ -76,10 +76,42 @@ impl Params {
         }
     }
 
+    /// Any value.
+    pub(crate) fn opt_value(&mut self, field: &str) -> Option<Value> {
+        self.take(field)
+    }
+
+    /// Places of a log, in order, none twice, at least one and at most `max`.
+    pub(crate) fn places(&mut self, field: &str, max: usize) -> Result<Vec<Seq>, Failure> {
+        let wrong = || bad(field, "must be an array of integers from 1");
+        let Some(Value::Array(items)) = self.take(field) else {
+            return Err(wrong());
+        };
+        if items.is_empty() {
+            return Err(wrong());
+        }
+        if items.len() > max {
+            let words = format!("{field}: has more than {max} places");
+            return Err(Failure::new(ErrorCode::TooLarge, words));
+        }
+        let place = |item: &Value| match item {
+            Value::Int(int @ 1..) => Ok(Seq(int.unsigned_abs())),
+            _ => Err(wrong()),
+        };
+        let mut places = items.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+        places.sort_unstable();
+        places.dedup();
+        Ok(places)
+    }
+
     pub(crate) fn flag(&mut self, field: &str) -> Result<bool, Failure> {
+        Ok(self.opt_flag(field)?.unwrap_or(false))
+    }
+
+    pub(crate) fn opt_flag(&mut self, field: &str) -> Result<Option<bool>, Failure> {
         match self.take(field) {
-            None => Ok(false),
-            Some(Value::Bool(flag)) => Ok(flag),
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(flag)),
             Some(_) => Err(bad(field, "must be true or false")),
         }
     }

@@ -82,17 +82,8 @@ impl Inner {
             return Err(Failure::new(ErrorCode::NotFound, "no such conversation"));
         };
         let member = members.first();
-        let kind = conversation.kind;
         let now = self.clock.timestamp();
-        authorize(
-            Action::Pull,
-            ActorView {
-                kind,
-                member,
-                blocked: false,
-                now,
-            },
-        )?;
+        authorize(Action::Pull, ActorView::of(&conversation, member, now))?;
         let member = member.ok_or_else(|| Failure::new(ErrorCode::Internal, "no member"))?;
         let first = member.first_seq.max(conversation.first_seq);
         if let (Some(left), PullRange::After(after)) = (member.left_seq, pull.range)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use im_core::frame::{ErrorCode, Failure};
 use im_core::model::{
     Body, ConversationId, ConversationKind, Draft, Family, NewEntry, Role, Seq, Target, UserId,
-    Value, direct_id,
+    direct_id,
 };
 use im_core::port::{
     Appended, Commit, Committed, LogQuery, NewConversation, RecordKey, Rejected, Standing, Verdict,
@@ -171,21 +171,25 @@ impl Inner {
         };
         let member = view.members.iter().find(|member| member.user == *user);
         let blocked = self.is_blocked(&view, user).await?;
-        let kind = view.conversation.kind;
+        let now = self.clock.timestamp();
         let actor = ActorView {
-            kind,
-            member,
             blocked,
-            now: self.clock.timestamp(),
+            ..ActorView::of(&view.conversation, member, now)
         };
         authorize(Action::Send(draft.body.kind()), actor)?;
-        if draft.body.kind().family() == Family::Change {
-            self.check_change(conv, draft, actor).await?;
-        }
+        let changed = match draft.body.kind().family() {
+            Family::Change => Some(self.target(conv, draft, actor).await?),
+            _ => None,
+        };
         self.cache(&view, user, blocked);
         let body = self.run_hooks(user, conv, draft).await?;
         let version = Some(view.conversation.version);
-        Ok(self.append(user, conv.clone(), draft, body, version))
+        let mut commit = self.append(user, conv.clone(), draft, body, version);
+        if let Some(target) = changed {
+            self.mark(&mut commit, target, view.conversation.head)
+                .await?;
+        }
+        Ok(commit)
     }
 
     /// The first message of a direct conversation makes it.
@@ -234,54 +238,6 @@ impl Inner {
     /// What any draft must keep to, whoever sends it.
     fn check_draft(&self, draft: &Draft) -> Result<(), Failure> {
         Ok(check_body(&draft.body, &self.settings.limits)?)
-    }
-
-    /// An edit, a recall, a reaction or a pin: is its target there, and may this user?
-    async fn check_change(
-        &self,
-        conv: &ConversationId,
-        draft: &Draft,
-        actor: ActorView<'_>,
-    ) -> Result<(), Failure> {
-        let no_entry = || Failure::new(ErrorCode::NotFound, "no such entry");
-        let target = draft.body.value().get("target").and_then(Value::as_int);
-        let target = Seq(target
-            .filter(|seq| *seq > 0)
-            .ok_or_else(no_entry)?
-            .unsigned_abs());
-        let member = actor.member.ok_or_else(no_entry)?;
-        if target < member.first_seq {
-            return Err(no_entry());
-        }
-        let before = Seq(target.0 - 1);
-        let query = LogQuery::After {
-            seq: before,
-            limit: 1,
-            bytes: usize::MAX,
-        };
-        let found = self
-            .store
-            .log(conv, query)
-            .await
-            .map_err(|error| port_failure(&error))?;
-        let entry = found.into_iter().next().filter(|entry| entry.seq == target);
-        let entry = entry.filter(|entry| entry.body.kind().family() == Family::Say);
-        let entry = entry.ok_or_else(no_entry)?;
-        let own = entry.from == member.user;
-        let author = if own {
-            None
-        } else {
-            self.view(conv, std::slice::from_ref(&entry.from)).await?
-        };
-        let author = author.as_ref().and_then(|view| view.members.first());
-        authorize(
-            Action::Change {
-                kind: draft.body.kind(),
-                own,
-                author,
-            },
-            actor,
-        )
     }
 
     async fn run_hooks(

@@ -8,7 +8,7 @@ use im_core::model::Value;
 use im_core::port::RecordKey;
 
 use super::params::Params;
-use super::{Caller, blocks, groups, messages, watch};
+use super::{Caller, blocks, groups, messages, own, state, watch};
 use crate::appender::port_failure;
 use crate::node::Inner;
 
@@ -85,8 +85,12 @@ methods! {
     "blocks.add" => blocks::add, Post "/v1/blocks";
     "blocks.remove" => blocks::remove, Delete "/v1/blocks";
     "conv.get" => groups::get, Get "/v1/conversations/{conv}";
+    "conv.pins" => state::pins, Get "/v1/conversations/{conv}/pins";
+    "conv.states" => state::states, Get "/v1/conversations/{conv}/states";
     "conv.list" => messages::list, Get "/v1/sync";
     "conv.entries" => messages::entries, Get "/v1/conversations/{conv}/entries";
+    "drafts.list" => own::drafts, Get "/v1/drafts";
+    "drafts.set" => own::set_draft, Put "/v1/drafts/{conv}";
     "groups.add" => groups::add, Post "/v1/groups/{conv}/members";
     "groups.create" => groups::create, Post "/v1/groups";
     "groups.leave" => groups::leave, Post "/v1/groups/{conv}/leave";
@@ -94,6 +98,9 @@ methods! {
     "groups.mute" => groups::mute, Put "/v1/groups/{conv}/mute";
     "groups.remove" => groups::remove, Delete "/v1/groups/{conv}/members";
     "groups.role" => groups::role, Put "/v1/groups/{conv}/role";
+    "messages.hidden" => own::hidden, Get "/v1/conversations/{conv}/hidden";
+    "messages.hide" => own::hide, Put "/v1/conversations/{conv}/hidden";
+    "messages.readers" => state::readers, Get "/v1/conversations/{conv}/entries/{seq}/readers";
     "messages.send" => messages::send, Post "/v1/messages";
     "presence.watch" => watch::watch;
 }

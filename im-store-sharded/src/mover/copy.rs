@@ -76,6 +76,8 @@ impl Copy<'_> {
             for conversation in here.conversations {
                 let known = there.get(&conversation.id);
                 if known != Some(&conversation) {
+                    // Of a log of which something was erased, everything comes again.
+                    let known = known.filter(|known| known.erasures == conversation.erasures);
                     let head = known.map_or(Seq(0), |known| known.head);
                     self.conversation(&mut load, conversation, head).await?;
                 }

@@ -1,6 +1,6 @@
 //! One slot on its way, step by step.
 
-use im_core::model::{FactKey, FactTable, Slot, Stamps, Timestamp};
+use im_core::model::{FactKey, FactTable, Kind, Seq, Slot, Stamps, Timestamp};
 use im_core::port::{
     CargoQuery, FactQuery, Phase, Put, RecordKey, Rejected, Store as _, Was, Write,
 };
@@ -348,5 +348,35 @@ async fn facts_move_with_what_they_are_placed_with() {
             let _ = mover.step().await.unwrap();
         }
         give(near, put(friend(3), None)).await.unwrap();
+    }
+}
+
+/// What is erased between the two copies of a move is not there after it.
+#[tokio::test(start_paused = true)]
+async fn what_is_erased_during_a_move_stays_erased() {
+    for at in 0..STEPS.len() {
+        let service = Service::on(memories(2)).await;
+        let [near, far] = &service.nodes;
+        let g = conv("g");
+        give(near, commit(&g, vec![group(&["al"])])).await.unwrap();
+        for n in 0..3 {
+            say(near, &g, &n.to_string()).await;
+        }
+        let to = 1 - near.shard_of(&g);
+        let mut mover = Mover::new(&service.operator, Slot::of(&g), to, 4).unwrap();
+        let mut erased = false;
+        for step in 0..=STEPS.len() {
+            if step >= at && !erased {
+                // Refused while the slot is closed: then after it.
+                let erase = commit(&g, vec![Write::Erase(vec![Seq(2)])]);
+                erased = give(near, erase).await.is_ok();
+            }
+            let _ = mover.step().await.unwrap();
+        }
+        assert!(erased);
+        let kinds: Vec<_> = log(far, &g, 0).await;
+        let kinds: Vec<_> = kinds.iter().map(|entry| entry.body.kind()).collect();
+        let expected = [Kind::Text, Kind::Erased, Kind::Text];
+        assert_eq!(kinds, expected, "erased at step {at}");
     }
 }

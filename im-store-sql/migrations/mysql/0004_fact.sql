@@ -16,3 +16,8 @@ CREATE TABLE im_fact (
 INSERT INTO im_fact (kind, owner, fact_key, value, at, slot)
     SELECT 'start', '', '', starts, NULL, 359 FROM im_meta;
 ALTER TABLE im_meta DROP COLUMN starts;
+
+-- The least role that may speak, and how often entries of the log were erased.
+ALTER TABLE im_conversation ADD COLUMN speaks VARBINARY(32) NOT NULL DEFAULT 'member';
+UPDATE im_conversation SET speaks = 'admin' WHERE kind = 'channel';
+ALTER TABLE im_conversation ADD COLUMN erasures BIGINT NOT NULL DEFAULT 0;

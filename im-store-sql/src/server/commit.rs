@@ -204,6 +204,7 @@ async fn write<D: Dialect>(
         }
     }
     rows::<D>(conn, &ENTRY, entries).await?;
+    erase::<D>(conn, work).await?;
     if let Some(longer) = longer {
         let stamped = D::stamp_and_lengthen(conn, work.stamps, &longer).await?;
         // Others have made it one of several meanwhile.
@@ -216,6 +217,24 @@ async fn write<D: Dialect>(
     let base = fence.pass::<D>(conn, work.stamps, reads).await?;
     changes.write::<D>(conn, base).await?;
     Ok(false)
+}
+
+/// Takes away what entries say that were there before.
+async fn erase<D: Dialect>(conn: &mut Conn<D>, work: &Work) -> Result<(), Broken> {
+    let erased = work.erased.iter();
+    let keys: Vec<Vec<Arg>> = erased
+        .filter_map(|(conv, seq)| Some(vec![(*work.numbers.get(conv)?).into(), (*seq).into()]))
+        .collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let statement = Statement::new(
+        "UPDATE im_entry SET kind = 'erased', body = '{\"kind\":\"erased\"}', reply_to = NULL, \
+         mentions = NULL, expires_at = NULL WHERE kind <> 'member' AND ",
+    );
+    let statement = statement.join(D::any_of(&["conv", "seq"], keys));
+    D::fetch(conn, statement).await?;
+    Ok(())
 }
 
 pub(super) async fn rows<D: Dialect>(

@@ -14,7 +14,7 @@ use crate::mentions::{read_mentions, write_mentions};
 
 /// The columns of a conversation, in the order of [`Fields::conversation`].
 pub(super) const CONVERSATION: &str = "c.no, c.id, c.kind, c.title, c.epoch, c.head, c.version, \
-     c.first_seq, c.member_count, c.hide_history, c.holder, c.stamp";
+     c.first_seq, c.member_count, c.hide_history, c.speaks, c.erasures, c.holder, c.stamp";
 /// The columns of a member, in the order of [`Fields::member`].
 pub(super) const MEMBER: &str = "m.user_id, m.role, m.first_seq, m.left_seq, m.version, \
      m.muted_until, m.delivered_seq, m.read_seq, m.stamp";
@@ -119,6 +119,10 @@ impl Fields {
         crate::fact::read(&kind, owner, key, self.text()?, self.opt_int()?)
     }
 
+    fn role(&mut self) -> Result<Role, PortError> {
+        Role::parse(&self.text()?).ok_or_else(|| corrupt("a role is none"))
+    }
+
     /// A conversation with its number and its stamp, from [`CONVERSATION`].
     pub(super) fn conversation(&mut self) -> Result<(i64, Conversation, Stamp), PortError> {
         let no = self.int()?;
@@ -134,6 +138,8 @@ impl Fields {
             first_seq: self.seq()?,
             member_count: u32::try_from(self.number()?).unwrap_or(u32::MAX),
             hide_history: self.int()? != 0,
+            speaks: self.role()?,
+            erasures: self.number()?,
             holder: Holder(self.number()?),
         };
         Ok((no, conversation, self.stamp()?))
@@ -142,7 +148,7 @@ impl Fields {
     /// A member and their stamp, from [`MEMBER`].
     pub(super) fn member(&mut self) -> Result<(Member, Stamp), PortError> {
         let user = self.user()?;
-        let role = Role::parse(&self.text()?).ok_or_else(|| corrupt("a role is none"))?;
+        let role = self.role()?;
         let member = Member {
             user,
             role,
@@ -199,6 +205,8 @@ pub(super) fn conversation(conversation: &Conversation, stamp: Stamp) -> Vec<Arg
         conversation.first_seq.into(),
         i64::from(conversation.member_count).into(),
         i64::from(conversation.hide_history).into(),
+        conversation.speaks.as_str().into(),
+        (conversation.erasures as i64).into(),
         (conversation.holder.0 as i64).into(),
         (stamp.0 as i64).into(),
         i64::from(Slot::of(&conversation.id).number()).into(),

@@ -194,6 +194,8 @@ pub(super) const CONVERSATION: Table = Table {
         ("first_seq", Ints),
         ("member_count", Ints),
         ("hide_history", Ints),
+        ("speaks", Texts),
+        ("erasures", Ints),
         ("holder", Ints),
         ("stamp", Ints),
         ("slot", Ints),
@@ -250,6 +252,12 @@ pub(super) const ENTRY: Table = Table {
         ("expires_at", Ints),
     ],
     key: &[],
+};
+
+/// Entries that arrive from another database; what is there is written over.
+pub(super) const ENTRY_ANEW: Table = Table {
+    key: &["conv", "seq"],
+    ..ENTRY
 };
 
 /// Answers that are kept: those that nobody has seen yet, and those that have expired.

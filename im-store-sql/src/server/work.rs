@@ -76,6 +76,8 @@ pub(super) struct Work {
     pub(super) blocks: BTreeMap<(UserId, UserId), bool>,
     pub(super) facts: BTreeMap<FactKey, HeldFact>,
     pub(super) entries: Vec<Entry>,
+    /// Entries of the table whose bodies go.
+    pub(super) erased: Vec<(ConversationId, Seq)>,
     /// How many stamps the batch needs.
     pub(super) stamps: i64,
 }
@@ -103,9 +105,9 @@ impl Work {
             match write {
                 Write::Create(new) => done.created |= self.create(&commit.conv, new, &mut step),
                 Write::Append(entry) => done.appended.extend(self.append(&commit.conv, entry)),
-                Write::Title(title) => {
+                Write::Title(_) | Write::Speaks(_) | Write::HideHistory(_) => {
                     if let Some(held) = self.convs.get_mut(&commit.conv) {
-                        held.row.title.clone_from(title);
+                        rule::set_rule(&mut held.row, write);
                     }
                 }
                 Write::Cursor(to) => self.cursor(&commit.conv, to, &mut step),
@@ -117,7 +119,7 @@ impl Work {
                 Write::Hold(hold) => self.hold(&commit.conv, hold, &mut step),
                 Write::Place(run) => done.appended.extend(self.place(&commit.conv, run)),
                 // After the last entry is known.
-                Write::Member(_) => {}
+                Write::Member(_) | Write::Erase(_) => {}
             }
         }
         self.finish(commit, step, &mut done);
@@ -254,6 +256,8 @@ impl Work {
         for change in rule::member_changes(commit) {
             self.member(&commit.conv, change, &mut step);
         }
+        let erased = rule::erased(commit);
+        self.erase(&commit.conv, erased.as_deref().unwrap_or_default());
         let Some(held) = self.convs.get_mut(&commit.conv) else {
             return;
         };
@@ -261,12 +265,24 @@ impl Work {
         if rules && !done.appended.is_empty() {
             held.row.version = held.row.head;
         }
-        held.anew |= rules;
+        held.row.erasures += u64::from(erased.is_some());
+        held.anew |= rules || erased.is_some();
         done.version = held.row.version;
         let is_longer = done.appended.iter().any(|it| !it.dup);
-        if rules || done.created || is_longer {
+        if rules || done.created || is_longer || erased.is_some() {
             held.stamp = At::New(step.stamp(&mut self.stamps));
             held.changed = true;
+        }
+    }
+
+    /// Takes away what entries say: those of the batch itself here, the others in the table.
+    fn erase(&mut self, conv: &ConversationId, seqs: &[Seq]) {
+        for seq in seqs {
+            let is_it = |entry: &&mut Entry| entry.seq == *seq && entry.conv == *conv;
+            match self.entries.iter_mut().find(is_it) {
+                Some(entry) => entry.new.erase(),
+                None => self.erased.push((conv.clone(), *seq)),
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use im_core::model::{ConversationId, Seq, Stamp};
 use im_core::port::{Commit, Committed, PortError, PortErrorKind, Rejected, Write};
-use im_core::rule::commit::appends;
+use im_core::rule::commit::{appends, erased};
 use parking_lot::Mutex;
 use sqlx::sqlite::SqliteConnection;
 
@@ -21,9 +21,9 @@ impl SqliteStore {
     /// lock (`BEGIN IMMEDIATE`, or something written before), and be short: every other commit
     /// waits for it.
     ///
-    /// The commit must append an entry. Nothing is shown to anybody before the transaction
-    /// commits; after it, tell the node (`Node::notice`), so that those who are connected get it
-    /// at once, not with the next sweep.
+    /// The commit must append an entry, and erase none. Nothing is shown to anybody before the
+    /// transaction commits; after it, tell the node (`Node::notice`), so that those who are
+    /// connected get it at once, not with the next sweep.
     ///
     /// # Errors
     /// As [`Store::commit`](im_core::port::Store::commit); the transaction is then to be rolled
@@ -34,7 +34,8 @@ impl SqliteStore {
         commit: &Commit,
     ) -> Result<Committed, Rejected> {
         let entries = appends(commit).count();
-        if entries == 0 {
+        // What it erases would stay in the memory of the store that shares the file.
+        if entries == 0 || erased(commit).is_some() {
             return Err(PortError::new(PortErrorKind::Internal).into());
         }
         let mut work = Work::entries_first(newest(conn).await?, entries);
@@ -105,6 +106,7 @@ async fn read_touched(
         conversation,
         stamp,
         new: Vec::new(),
+        erased: Vec::new(),
     }))
 }
 

@@ -20,7 +20,8 @@ pub(super) async fn create(
     let (conversation, first) = begin(conv, new);
     let no: i64 = sqlx::query_scalar(
         "INSERT INTO im_conversation (id, kind, title, epoch, head, version, first_seq, \
-         member_count, hide_history, stamp) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING no",
+         member_count, hide_history, speaks, stamp) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING no",
     )
     .bind(conv.as_str())
     .bind(conversation.kind.as_str())
@@ -31,6 +32,7 @@ pub(super) async fn create(
     .bind(sql(conversation.first_seq))
     .bind(i64::from(conversation.member_count))
     .bind(i64::from(conversation.hide_history))
+    .bind(conversation.speaks.as_str())
     .bind(stamp.0 as i64)
     .fetch_one(&mut *conn)
     .await
@@ -42,6 +44,7 @@ pub(super) async fn create(
         conversation,
         stamp,
         new: Vec::new(),
+        erased: Vec::new(),
     };
     work.touched.insert(conv.clone(), touched);
     Ok(())
@@ -50,10 +53,13 @@ pub(super) async fn create(
 /// What a rule changed; the head is the merge's to write.
 pub(super) async fn write(conn: &mut SqliteConnection, touched: &Touched) -> Result<(), PortError> {
     let query = sqlx::query(
-        "UPDATE im_conversation SET title = ?, epoch = ?, version = ?, member_count = ?, \
-         holder = ?, stamp = ? WHERE no = ?",
+        "UPDATE im_conversation SET title = ?, hide_history = ?, speaks = ?, erasures = ?, \
+         epoch = ?, version = ?, member_count = ?, holder = ?, stamp = ? WHERE no = ?",
     )
     .bind(touched.conversation.title.as_deref())
+    .bind(i64::from(touched.conversation.hide_history))
+    .bind(touched.conversation.speaks.as_str())
+    .bind(touched.conversation.erasures as i64)
     .bind(touched.conversation.epoch.0 as i64)
     .bind(sql(touched.conversation.version))
     .bind(i64::from(touched.conversation.member_count))

@@ -233,3 +233,15 @@ pub(super) async fn ids(
     let ids = ids.map(|(seq, id)| (Seq(seq.unsigned_abs()), MessageId(id as u64)));
     Ok(ids.collect())
 }
+
+/// Takes away what an entry says that is in the table, indexed or not.
+pub(super) async fn erase(conn: &mut SqliteConnection, no: i64, seq: Seq) -> Result<(), PortError> {
+    let query = sqlx::query(
+        "UPDATE im_entry SET kind = 'erased', body = '{\"kind\":\"erased\"}', reply_to = NULL, \
+         mentions = NULL, expires_at = NULL WHERE kind <> 'member' AND n = coalesce(\
+         (SELECT n FROM im_entry_seq WHERE conv = ? AND seq = ?), \
+         (SELECT n FROM im_entry WHERE n > (SELECT merged FROM im_meta) AND conv = ? AND seq = ?))",
+    );
+    let query = query.bind(no).bind(sql(seq)).bind(no).bind(sql(seq));
+    query.execute(conn).await.map(drop).map_err(port_error)
+}

@@ -37,6 +37,7 @@ impl Shared {
                             conversation: known.conversation.clone(),
                             stamp: known.stamp,
                             new: Vec::new(),
+                            erased: Vec::new(),
                         };
                         work.touched.insert(commit.conv.clone(), touched);
                     }
@@ -66,6 +67,7 @@ impl Shared {
                         conversation,
                         stamp,
                         new: Vec::new(),
+                        erased: Vec::new(),
                     },
                 );
             }

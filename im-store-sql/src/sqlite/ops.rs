@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use im_core::model::{ConversationId, NewEntry, Seq};
 use im_core::port::{Appended, Commit, Committed, Hold, PortError, Rejected, Run, Write};
 use im_core::rule::commit::{
-    actor_asked, change_member, changes_rules, check, hold, member_changes, stands,
+    actor_asked, change_member, changes_rules, check, erased, hold, member_changes, set_rule,
+    stands,
 };
 use sqlx::sqlite::SqliteConnection;
 
@@ -87,9 +88,9 @@ pub(super) async fn apply(
                 }
             }
             Write::Append(new) => done.appended.extend(work.append(conv, new)),
-            Write::Title(title) => {
+            Write::Title(_) | Write::Speaks(_) | Write::HideHistory(_) => {
                 if let Some(touched) = work.touched.get_mut(conv) {
-                    touched.conversation.title.clone_from(title);
+                    set_rule(&mut touched.conversation, write);
                 }
             }
             Write::Cursor(to) => members::move_cursor(conn, work, conv, to).await?,
@@ -101,7 +102,7 @@ pub(super) async fn apply(
             Write::Hold(to) => take_hold(conn, work, conv, to).await?,
             Write::Place(run) => done.appended.extend(place(work, conv, run)),
             // After the last entry is known.
-            Write::Member(_) => {}
+            Write::Member(_) | Write::Erase(_) => {}
         }
     }
     finish(conn, work, commit, first, &mut done).await?;
@@ -142,6 +143,26 @@ fn place(work: &mut Work, conv: &ConversationId, run: &Run) -> Vec<Appended> {
     places.filter_map(place).collect()
 }
 
+/// Takes away what entries say: those of the batch here, the others in the table.
+async fn erase(
+    conn: &mut SqliteConnection,
+    work: &mut Work,
+    conv: &ConversationId,
+    seqs: &[Seq],
+) -> Result<(), PortError> {
+    let Some(touched) = work.touched.get_mut(conv) else {
+        return Ok(());
+    };
+    touched.conversation.erasures += 1;
+    let no = touched.no;
+    for seq in seqs {
+        if !work.erase(conv, *seq) {
+            log::erase(conn, no, *seq).await?;
+        }
+    }
+    Ok(())
+}
+
 /// What depends on the commit's last entry: members, version, the conversation's row.
 async fn finish(
     conn: &mut SqliteConnection,
@@ -151,7 +172,11 @@ async fn finish(
     done: &mut Committed,
 ) -> Result<(), PortError> {
     let rules = changes_rules(commit);
-    if rules && done.appended.is_empty() {
+    let erased = erased(commit);
+    if let Some(seqs) = &erased {
+        erase(conn, work, &commit.conv, seqs).await?;
+    }
+    if (rules || erased.is_some()) && done.appended.is_empty() {
         let stamp = work.stamp_alone();
         if let Some(touched) = work.touched.get_mut(&commit.conv) {
             touched.stamp = stamp;
@@ -178,7 +203,7 @@ async fn finish(
         touched.conversation.version = touched.conversation.head;
     }
     done.version = touched.conversation.version;
-    if rules {
+    if rules || erased.is_some() {
         conversations::write(conn, touched).await?;
     }
     Ok(())

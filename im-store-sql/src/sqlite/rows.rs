@@ -15,9 +15,9 @@ use crate::mentions::read_mentions;
 
 /// The columns of a conversation, in the order of [`conversation`].
 pub(super) const CONVERSATION: &str = "c.no, c.id, c.kind, c.title, c.epoch, c.head, c.version, \
-     c.first_seq, c.member_count, c.hide_history, c.holder, c.stamp";
+     c.first_seq, c.member_count, c.hide_history, c.speaks, c.erasures, c.holder, c.stamp";
 /// How many they are.
-pub(super) const CONVERSATION_COLUMNS: usize = 12;
+pub(super) const CONVERSATION_COLUMNS: usize = 14;
 /// The columns of a member, in the order of [`member`].
 pub(super) const MEMBER: &str = "m.user_id, m.role, m.first_seq, m.left_seq, m.version, \
      m.muted_until, m.delivered_seq, m.read_seq, m.stamp";
@@ -122,6 +122,10 @@ pub(super) fn conv_id(row: &SqliteRow, at: usize) -> Result<ConversationId, Port
     ConversationId::new(text(row, at)?).map_err(|_| corrupt("a conversation id is none"))
 }
 
+fn role(row: &SqliteRow, at: usize) -> Result<Role, PortError> {
+    Role::parse(text(row, at)?).ok_or_else(|| corrupt("a role is none"))
+}
+
 /// A conversation with its number and its stamp, from [`CONVERSATION`].
 pub(super) fn conversation(row: &SqliteRow) -> Result<(i64, Conversation, Stamp), PortError> {
     let kind = ConversationKind::parse(text(row, 2)?);
@@ -135,18 +139,20 @@ pub(super) fn conversation(row: &SqliteRow) -> Result<(i64, Conversation, Stamp)
         first_seq: seq(row, 7)?,
         member_count: u32::try_from(number(row, 8)?).unwrap_or(u32::MAX),
         hide_history: number(row, 9)? != 0,
-        holder: Holder(number(row, 10)?),
+        speaks: role(row, 10)?,
+        erasures: number(row, 11)?,
+        holder: Holder(number(row, 12)?),
     };
     Ok((
         row.try_get(0).map_err(port_error)?,
         conversation,
-        Stamp(number(row, 11)?),
+        Stamp(number(row, 13)?),
     ))
 }
 
 /// A member and their stamp, from [`MEMBER`] at a column.
 pub(super) fn member(row: &SqliteRow, at: usize) -> Result<(Member, Stamp), PortError> {
-    let role = Role::parse(text(row, at + 1)?).ok_or_else(|| corrupt("a role is none"))?;
+    let role = role(row, at + 1)?;
     let member = Member {
         user: user(row, at)?,
         role,

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use im_core::model::{CmId, Conversation, ConversationId, Entry, Seq, Stamp, UserId};
 
+use super::work::sent_key;
+
 /// Conversations remembered beyond those with a tail; the longest unchanged are let go first.
 const KNOWN_MAX: usize = 100_000;
 
@@ -34,6 +36,15 @@ pub(super) enum Novelty {
 pub(super) struct TailEntry {
     pub(super) n: i64,
     pub(super) entry: Arc<Entry>,
+}
+
+impl TailEntry {
+    /// Takes away what it says.
+    pub(super) fn erase(&mut self) {
+        let mut erased = Entry::clone(&self.entry);
+        erased.new.erase();
+        self.entry = Arc::new(erased);
+    }
 }
 
 /// What is known of a conversation.
@@ -128,6 +139,21 @@ impl Tail {
             .filter_map(|entry| entry.entry.cm_id.clone())
             .max();
         self.newest.insert((no, user), indexed.max(in_tail));
+    }
+
+    /// Takes away what an entry says.
+    pub(super) fn erase(&mut self, conv: &ConversationId, seq: Seq) {
+        let Some(known) = self.known.get_mut(conv) else {
+            return;
+        };
+        let is_it = |row: &&mut TailEntry| row.entry.seq == seq;
+        let Some(row) = known.entries.iter_mut().find(is_it) else {
+            return;
+        };
+        row.erase();
+        if let Some(key) = sent_key(known.no, &row.entry) {
+            self.sent.insert(key, Arc::clone(&row.entry));
+        }
     }
 
     /// Conversations that changed after a stamp, in the order of change.

@@ -17,6 +17,8 @@ pub(super) struct Touched {
     pub(super) conversation: Conversation,
     pub(super) stamp: Stamp,
     pub(super) new: Vec<TailEntry>,
+    /// Entries from before whose bodies go.
+    pub(super) erased: Vec<Seq>,
 }
 
 /// See the [module](self).
@@ -102,6 +104,23 @@ impl Work {
             at: new.at,
             dup: false,
         })
+    }
+
+    /// Takes away what an entry says. Whether it is one of the batch's own.
+    pub(super) fn erase(&mut self, conv: &ConversationId, seq: Seq) -> bool {
+        let Some(touched) = self.touched.get_mut(conv) else {
+            return false;
+        };
+        let Some(row) = touched.new.iter_mut().find(|row| row.entry.seq == seq) else {
+            touched.erased.push(seq);
+            return false;
+        };
+        row.erase();
+        let n = row.n;
+        if let Some((_, row)) = self.rows.iter_mut().find(|(_, row)| row.n == n) {
+            row.erase();
+        }
+        true
     }
 
     /// A stamp for a change that is no entry.

@@ -292,6 +292,9 @@ impl Shared {
         let mut tail = self.tail.lock();
         tail.stamp = work.stamp;
         for touched in work.touched.into_values() {
+            for seq in &touched.erased {
+                tail.erase(&touched.conversation.id, *seq);
+            }
             tail.put(touched.no, touched.conversation, touched.stamp, touched.new);
         }
         tail.forget();

@@ -35,8 +35,8 @@ pub(crate) struct HostStore<H> {
     pub(crate) host: H,
 }
 
-/// A host of an SQLite file: it commits what appends by [`SqliteStore::commit_in`], and everything
-/// else as usual.
+/// A host of an SQLite file: it commits what appends and erases nothing by
+/// [`SqliteStore::commit_in`], and everything else as usual.
 #[derive(Debug)]
 struct SqliteHost {
     store: SqliteStore,
@@ -65,7 +65,8 @@ pub(crate) async fn fresh(merge_every: usize) -> (TempDir, Arc<dyn Store>) {
 impl Host for SqliteHost {
     async fn commit(&self, commit: &Commit) -> Result<Committed, Rejected> {
         let appends = |write: &Write| matches!(write, Write::Append(_));
-        if !commit.writes.iter().any(appends) {
+        let erases = |write: &Write| matches!(write, Write::Erase(_));
+        if !commit.writes.iter().any(appends) || commit.writes.iter().any(erases) {
             let batch = std::slice::from_ref(commit);
             return self.store.commit(batch).await.remove(0);
         }

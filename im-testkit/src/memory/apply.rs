@@ -35,7 +35,11 @@ impl State {
             match write {
                 Write::Create(new) => done.created |= self.create(&commit.conv, new, step.stamp),
                 Write::Append(entry) => done.appended.extend(self.append(&commit.conv, entry)),
-                Write::Title(title) => self.title(&commit.conv, title),
+                Write::Title(_) | Write::Speaks(_) | Write::HideHistory(_) => {
+                    if let Some(log) = self.convs.get_mut(&commit.conv) {
+                        rule::set_rule(&mut log.conversation, write);
+                    }
+                }
                 Write::Cursor(to) => self.cursor(&commit.conv, to, step.stamp),
                 Write::Block { user, other, on } => self.block(user, other, *on),
                 Write::Record(record) => {
@@ -49,7 +53,7 @@ impl State {
                 Write::Hold(hold) => restarted |= self.hold(&commit.conv, hold),
                 Write::Place(run) => done.appended.extend(self.place(&commit.conv, run)),
                 // After the last entry is known.
-                Write::Member(_) => {}
+                Write::Member(_) | Write::Erase(_) => {}
             }
         }
         self.finish(commit, step, restarted, &mut done);
@@ -154,12 +158,6 @@ impl State {
         places.filter_map(place).collect()
     }
 
-    fn title(&mut self, conv: &ConversationId, title: &Option<String>) {
-        if let Some(log) = self.convs.get_mut(conv) {
-            log.conversation.title.clone_from(title);
-        }
-    }
-
     fn cursor(&mut self, conv: &ConversationId, to: &CursorMove, stamp: Stamp) {
         let Some(log) = self.convs.get_mut(conv) else {
             return;
@@ -208,12 +206,16 @@ impl State {
             return;
         };
         let rules = rule::changes_rules(commit);
+        let erased = rule::erased(commit);
+        if let Some(seqs) = &erased {
+            log.erase(seqs);
+        }
         if rules && !done.appended.is_empty() {
             log.conversation.version = log.conversation.head;
         }
         done.version = log.conversation.version;
         let is_longer = done.appended.iter().any(|it| !it.dup);
-        if rules || done.created || restarted || is_longer {
+        if rules || done.created || restarted || is_longer || erased.is_some() {
             self.changes.remove(&log.stamp);
             log.stamp = step.stamp;
             self.changes.insert(step.stamp, commit.conv.clone());

@@ -14,6 +14,17 @@ impl State {
 }
 
 impl Log {
+    /// Takes away what entries say.
+    pub(super) fn erase(&mut self, seqs: &[Seq]) {
+        self.conversation.erasures += 1;
+        for seq in seqs {
+            let at = usize::try_from(seq.0).unwrap_or(usize::MAX);
+            if let Some(entry) = at.checked_sub(1).and_then(|at| self.entries.get_mut(at)) {
+                entry.new.erase();
+            }
+        }
+    }
+
     fn read(&self, query: &LogQuery) -> Vec<Entry> {
         match query {
             LogQuery::After { seq, limit, bytes } => {

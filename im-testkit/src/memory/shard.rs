@@ -185,7 +185,12 @@ impl State {
                     let key = (entry.from.clone(), cm_id.clone());
                     log.sent.insert(key, entry.seq);
                 }
-                log.entries.push(entry.clone());
+                // What was erased here or there meanwhile comes again.
+                let at = usize::try_from(entry.seq.0).unwrap_or(usize::MAX);
+                match at.checked_sub(1).and_then(|at| log.entries.get_mut(at)) {
+                    Some(there) => *there = entry.clone(),
+                    None => log.entries.push(entry.clone()),
+                }
             }
         }
         if cargo.records_anew {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{LATE_MAX, PENDING_MAX, RING_MAX, Room, RoomEvent, RoomRead};
-use crate::model::{Entry, Seq, UserId};
+use crate::model::{Entry, Kind, Seq, UserId, Value};
 
 impl<H> Room<H> {
     pub(super) fn on_leaving(&mut self, users: Vec<UserId>, seq: Seq) {
@@ -34,12 +34,27 @@ impl<H> Room<H> {
         }
         if self.head < Some(entry.seq) {
             self.head = Some(entry.seq);
+            self.on_recall(&entry);
             if self.ring.len() == RING_MAX {
                 self.ring.pop_front();
             }
             self.ring.push_back(Arc::clone(&entry));
         }
         RoomEvent::Push(entry)
+    }
+
+    /// What was recalled is not given to who comes later.
+    fn on_recall(&mut self, entry: &Entry) {
+        if entry.body.kind() != Kind::Recall {
+            return;
+        }
+        let target = entry.body.value().get("target").and_then(Value::as_int);
+        let is_it = |kept: &&mut Arc<Entry>| i64::try_from(kept.seq.0).ok() == target;
+        if let Some(kept) = self.ring.iter_mut().find(is_it) {
+            let mut erased = Entry::clone(kept);
+            erased.new.erase();
+            *kept = Arc::new(erased);
+        }
     }
 
     pub(super) fn on_new_epoch(&mut self) {

@@ -14,7 +14,7 @@ use crate::server::facts::values;
 use crate::server::load::by_keys;
 use crate::server::row::{self, CONVERSATION, Fields, MEMBER};
 use crate::server::statement::{
-    ANSWER, BLOCK, BY_ID, CONVERSATION_BY_ID, ENTRY, FACT, MEMBER as MEMBERS, Statement,
+    ANSWER, BLOCK, BY_ID, CONVERSATION_BY_ID, ENTRY_ANEW, FACT, MEMBER as MEMBERS, Statement,
 };
 
 /// Conversations looked at by one removal.
@@ -199,7 +199,7 @@ async fn conversations<D: Dialect>(conn: &mut Conn<D>, cargo: &Cargo) -> Result<
     rows::<D>(conn, &MEMBERS, members.collect()).await?;
     let entries = cargo.entries.iter();
     let entries = entries.filter_map(|it| Some(row::entry(*numbers.get(&it.conv)?, it)));
-    rows::<D>(conn, &ENTRY, entries.collect()).await
+    rows::<D>(conn, &ENTRY_ANEW, entries.collect()).await
 }
 
 async fn records<D: Dialect>(conn: &mut Conn<D>, slot: Slot, cargo: &Cargo) -> Result<(), Broken> {

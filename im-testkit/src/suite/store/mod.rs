@@ -5,6 +5,7 @@ mod batch;
 mod concurrent;
 mod create;
 mod dedupe;
+mod erase;
 mod facts;
 mod hold;
 mod kit;
@@ -20,6 +21,7 @@ pub use batch::*;
 pub use concurrent::*;
 pub use create::*;
 pub use dedupe::*;
+pub use erase::*;
 pub use facts::*;
 pub use hold::*;
 pub use listing::*;
@@ -80,6 +82,10 @@ macro_rules! store_suite {
             entries_without_a_cm_id_are_never_duplicates
             a_duplicate_within_one_batch_is_one
             what_was_sent_under_an_id_is_found
+            what_is_erased_keeps_its_place
+            what_is_erased_is_unread_no_more
+            what_tells_of_members_is_never_erased
+            who_may_speak_and_see_is_kept
             a_fact_is_there_until_it_is_removed
             a_fact_must_be_what_was_expected
             facts_of_one_batch_see_each_other
@@ -169,6 +175,7 @@ mod tests {
             include_str!("concurrent.rs"),
             include_str!("create.rs"),
             include_str!("dedupe.rs"),
+            include_str!("erase.rs"),
             include_str!("facts.rs"),
             include_str!("hold.rs"),
             include_str!("listing.rs"),

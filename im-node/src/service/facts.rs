@@ -1,0 +1,62 @@
+//! Reading and writing facts, as the service's methods do.
+
+use im_core::frame::Failure;
+use im_core::model::{ConversationId, Fact, FactKey, Value};
+use im_core::port::{Commit, FactQuery, Put, Was, Write};
+
+use super::table::Call;
+use crate::appender::port_failure;
+use crate::node::Inner;
+
+impl Inner {
+    /// The fact of a key.
+    pub(crate) async fn fact(&self, key: &FactKey) -> Result<Option<Fact>, Failure> {
+        Ok(self.facts(&FactQuery::One(key.clone())).await?.pop())
+    }
+
+    /// Facts, or a failure as the client gets it.
+    pub(crate) async fn facts(&self, query: &FactQuery) -> Result<Vec<Fact>, Failure> {
+        let found = self.store.facts(query).await;
+        found.map_err(|error| port_failure(&error))
+    }
+}
+
+impl Call<'_> {
+    /// Commits what needs no version, beside the answer if the call has a key.
+    pub(super) async fn commit(
+        &self,
+        conv: ConversationId,
+        mut writes: Vec<Write>,
+        value: Value,
+    ) -> Result<Value, Failure> {
+        writes.extend(self.record(&value));
+        let commit = Commit {
+            conv,
+            expect_version: None,
+            actor: None,
+            writes,
+        };
+        match self.inner.appender.commit(commit).await {
+            Ok(_) => Ok(value),
+            Err(rejected) => self.done_or(rejected),
+        }
+    }
+}
+
+/// Sets a fact, whatever it is.
+pub(crate) fn set(key: FactKey, value: String) -> Write {
+    Write::Put(Put {
+        key,
+        to: Some((value, None)),
+        was: Was::Any,
+    })
+}
+
+/// Removes a fact, if it is there.
+pub(crate) fn remove(key: FactKey) -> Write {
+    Write::Put(Put {
+        key,
+        to: None,
+        was: Was::Any,
+    })
+}

@@ -1,0 +1,131 @@
+//! A node, and short words for its users' calls.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use im_core::frame::ErrorCode;
+use im_core::model::{
+    Body, CmId, ConversationId, Draft, Entry, Mentions, Seq, Target, UserId, Value,
+};
+use im_core::port::{LogQuery, Store};
+use im_core::rule::Timeline;
+use im_node::{Node, Settings};
+use im_testkit::memory::{MemoryStore, TokenTable};
+
+/// More than any log here holds.
+const ALL: usize = 10_000;
+
+/// A node on a store in memory.
+pub(crate) struct World {
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) node: Node,
+    next: AtomicU64,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub(crate) async fn with(set: impl FnOnce(&mut Settings)) -> Self {
+        let store = Arc::new(MemoryStore::new());
+        let mut settings = Settings::default();
+        settings.limits.sends_per_s = 1_000_000;
+        set(&mut settings);
+        let tokens = Arc::new(TokenTable::of_users(&[]));
+        let node = Node::builder(Arc::clone(&store) as Arc<dyn Store>, tokens)
+            .settings(settings)
+            .start()
+            .await
+            .unwrap();
+        let next = AtomicU64::new(1);
+        Self { store, node, next }
+    }
+
+    /// Calls a method; parameters and value are JSON.
+    pub(crate) async fn call(
+        &self,
+        who: &str,
+        method: &str,
+        params: &str,
+    ) -> Result<Value, ErrorCode> {
+        let params = Value::from_json(params).unwrap();
+        let (service, who) = (self.node.service(), user(who));
+        let called = service.call(&who, method, params, None).await;
+        called.map_err(|failure| failure.code)
+    }
+
+    /// The same, with what must come.
+    pub(crate) async fn gives(&self, who: &str, method: &str, params: &str, value: &str) {
+        let given = self.call(who, method, params).await;
+        let given = given.map(|value| value.to_json());
+        let value = Value::from_json(value).unwrap().to_json();
+        assert_eq!(given, Ok(value), "{who} {method} {params}");
+    }
+
+    pub(crate) async fn group(&self, owner: &str, members: &[&str]) -> ConversationId {
+        let members: Vec<Value> = members.iter().map(|id| Value::from(*id)).collect();
+        let params = Value::object([("title", Value::from("G")), ("members", members.into())]);
+        let made = self.call(owner, "groups.create", &params.to_json()).await;
+        let made = made.unwrap();
+        let conv = made.get("conv").and_then(Value::as_text).unwrap();
+        ConversationId::new(conv.to_owned()).unwrap()
+    }
+
+    pub(crate) fn draft(&self, to: Target, body: &str) -> Draft {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        Draft {
+            cm_id: CmId::new(format!("m{n}")).unwrap(),
+            to,
+            body: Body::new(&Value::from_json(body).unwrap()).unwrap(),
+            reply_to: None,
+            mentions: Mentions::None,
+            expires_ms: None,
+        }
+    }
+
+    pub(crate) async fn send(&self, who: &str, draft: &Draft) -> Result<Seq, ErrorCode> {
+        let sent = self.node.service().send(&user(who), draft).await;
+        let sent = sent.map_err(|failure| failure.code);
+        sent.map(|(_, appended)| appended.seq)
+    }
+
+    /// Sends a body to a conversation.
+    pub(crate) async fn body(
+        &self,
+        who: &str,
+        conv: &ConversationId,
+        body: &str,
+    ) -> Result<Seq, ErrorCode> {
+        let draft = self.draft(Target::Conversation(conv.clone()), body);
+        self.send(who, &draft).await
+    }
+
+    pub(crate) async fn say(&self, who: &str, conv: &ConversationId, words: &str) -> Seq {
+        let body = Body::text(words).json().to_string();
+        self.body(who, conv, &body).await.unwrap()
+    }
+
+    /// A whole log.
+    pub(crate) async fn log(&self, conv: &ConversationId) -> Vec<Entry> {
+        let query = LogQuery::After {
+            seq: Seq(0),
+            limit: ALL,
+            bytes: usize::MAX,
+        };
+        self.store.log(conv, query).await.unwrap()
+    }
+
+    /// A log, replayed.
+    pub(crate) async fn timeline(&self, conv: &ConversationId) -> Timeline {
+        let mut timeline = Timeline::default();
+        for entry in self.log(conv).await {
+            timeline.apply(&entry);
+        }
+        timeline
+    }
+}
+
+pub(crate) fn user(id: &str) -> UserId {
+    UserId::new(id).unwrap()
+}

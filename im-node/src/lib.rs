@@ -32,4 +32,4 @@ pub use connection::Connection;
 pub use node::{Node, NodeBuilder, StartError};
 pub use outgoing::Output;
 pub use service::{METHODS, Method, Route, Service, Verb};
-pub use settings::{Settings, SettingsError};
+pub use settings::{Settings, SettingsError, WriteTo};

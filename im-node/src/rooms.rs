@@ -10,7 +10,7 @@ use im_core::model::{
     Conversation, ConversationId, ConversationKind, Entry, Epoch, Kind, Member, Role, Seq,
     Timestamp, UserId, Value,
 };
-use im_core::rule::{ActorView, MemberEvent, MemberEventOp};
+use im_core::rule::{ActorView, Barrier, MemberEvent, MemberEventOp};
 use parking_lot::Mutex;
 
 use crate::dispatch::GATHER_USERS_MIN;
@@ -37,7 +37,7 @@ pub(crate) struct RoomState {
     pub(crate) info: Option<Conversation>,
     /// The places of those who are here.
     pub(crate) places: BTreeMap<UserId, Place>,
-    blocked: Option<(bool, Instant)>,
+    barrier: Option<(Barrier, Instant)>,
     /// When somebody's `typing` was passed on last.
     pub(crate) typing: BTreeMap<UserId, Instant>,
     /// When somebody's `read` was passed on last.
@@ -117,15 +117,15 @@ impl RoomState {
     ) -> Option<(ActorView<'a>, Seq)> {
         let info = self.info.as_ref()?;
         let place = self.places.get(user).filter(|place| place.is_fresh)?;
-        let blocked = match info.kind {
-            ConversationKind::Direct => self.blocked_known(now)?,
-            _ => false,
+        let barrier = match info.kind {
+            ConversationKind::Direct => self.barrier_known(now)?,
+            _ => Barrier::None,
         };
         let view = ActorView {
             kind: info.kind,
             speaks: info.speaks,
             member: Some(&place.member),
-            blocked,
+            barrier,
             now: at,
         };
         Some((view, info.version))
@@ -145,14 +145,14 @@ impl RoomState {
         self.places.insert(place.member.user.clone(), place);
     }
 
-    /// Whether either side blocks the other, if it was read lately.
-    pub(crate) fn blocked_known(&self, now: Instant) -> Option<bool> {
-        let (blocked, at) = self.blocked?;
-        (now.saturating_duration_since(at) < BLOCKED_FOR).then_some(blocked)
+    /// What stands between the two, if it was read lately.
+    pub(crate) fn barrier_known(&self, now: Instant) -> Option<Barrier> {
+        let (barrier, at) = self.barrier?;
+        (now.saturating_duration_since(at) < BLOCKED_FOR).then_some(barrier)
     }
 
-    pub(crate) fn set_blocked(&mut self, blocked: Option<bool>, now: Instant) {
-        self.blocked = blocked.map(|blocked| (blocked, now));
+    pub(crate) fn set_barrier(&mut self, barrier: Option<Barrier>, now: Instant) {
+        self.barrier = barrier.map(|barrier| (barrier, now));
     }
 
     /// Follows an entry that the machine applied.

@@ -6,6 +6,15 @@ use im_core::frame::Limits;
 use im_core::model::NodeId;
 use im_core::rule::ChangeWindows;
 
+/// Who may write to whom in a direct conversation; beside it the hooks decide on every message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteTo {
+    /// Everybody to everybody.
+    Anyone,
+    /// Friends to each other.
+    Friends,
+}
+
 /// Settings of a node. The defaults are those of the protocol's contract.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -23,6 +32,10 @@ pub struct Settings {
     pub commit_deadline: Duration,
     /// How long a hook may take.
     pub hook_deadline: Duration,
+    /// Who may write to whom.
+    pub write_to: WriteTo,
+    /// How long a request to be friends stands.
+    pub friend_request: Duration,
     /// How long entries may be edited and recalled.
     pub changes: ChangeWindows,
     /// How often the store is asked what changed, in case the bus lost it.
@@ -50,6 +63,8 @@ impl Default for Settings {
             drain: Duration::from_secs(5),
             commit_deadline: Duration::from_secs(5),
             hook_deadline: Duration::from_secs(2),
+            write_to: WriteTo::Anyone,
+            friend_request: Duration::from_secs(7 * 24 * 3_600),
             changes: ChangeWindows::default(),
             sweep: Duration::from_secs(3),
             lanes: 1,

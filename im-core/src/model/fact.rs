@@ -33,6 +33,8 @@ named! {
         Friend = "friend",
         /// Who asked a user to be their friend: the owner was asked by the key. `Pair`.
         FriendRequest = "friend_request",
+        /// The same from the other side: the owner asked the key. `Pair`.
+        FriendAsked = "friend_asked",
         /// What a user says of themselves, key `""`. `User`.
         Profile = "profile",
         /// A user's settings, by name. `User`.
@@ -79,7 +81,7 @@ impl FactTable {
     #[must_use]
     pub const fn owner(self) -> FactOwner {
         match self {
-            Self::Friend | Self::FriendRequest => FactOwner::Pair,
+            Self::Friend | Self::FriendRequest | Self::FriendAsked => FactOwner::Pair,
             Self::Profile
             | Self::Setting
             | Self::Draft

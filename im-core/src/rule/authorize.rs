@@ -89,6 +89,31 @@ impl ChangeWindows {
     }
 }
 
+/// What stands between the two users of a direct conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Barrier {
+    /// Nothing.
+    None,
+    /// Either side blocks the other.
+    Blocked,
+    /// They are no friends, and only friends write to each other here.
+    Strangers,
+}
+
+impl Barrier {
+    /// May one write to the other?
+    ///
+    /// # Errors
+    /// The refusal as the client gets it.
+    pub fn check(self) -> Result<(), Failure> {
+        match self {
+            Self::None => Ok(()),
+            Self::Blocked => refuse(ErrorCode::Blocked, "one of you blocks the other"),
+            Self::Strangers => refuse(ErrorCode::Forbidden, "you are no friends"),
+        }
+    }
+}
+
 /// What the decision is made on.
 #[derive(Debug, Clone, Copy)]
 pub struct ActorView<'a> {
@@ -98,21 +123,21 @@ pub struct ActorView<'a> {
     pub speaks: Role,
     /// The actor's place in it; `None` for a stranger.
     pub member: Option<&'a Member>,
-    /// In a direct conversation: either side blocks the other.
-    pub blocked: bool,
+    /// In a direct conversation: what stands between the two.
+    pub barrier: Barrier,
     /// The time.
     pub now: Timestamp,
 }
 
 impl<'a> ActorView<'a> {
-    /// Of a conversation and the actor's place in it; not [blocked](Self::blocked).
+    /// Of a conversation and the actor's place in it; nothing stands between two.
     #[must_use]
     pub const fn of(there: &Conversation, member: Option<&'a Member>, now: Timestamp) -> Self {
         Self {
             kind: there.kind,
             speaks: there.speaks,
             member,
-            blocked: false,
+            barrier: Barrier::None,
             now,
         }
     }
@@ -168,8 +193,8 @@ fn may_send(kind: Kind, member: &Member, view: ActorView<'_>) -> Result<(), Fail
     if kind.family() == Family::Server {
         return refuse(ErrorCode::Forbidden, "only the server writes this kind");
     }
-    if view.kind == ConversationKind::Direct && view.blocked {
-        return refuse(ErrorCode::Blocked, "one of you blocks the other");
+    if view.kind == ConversationKind::Direct {
+        view.barrier.check()?;
     }
     // What is one's own may be taken back also by who may no longer speak.
     if !matches!(kind, Kind::React | Kind::Recall) && member.role < view.speaks {

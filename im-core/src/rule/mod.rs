@@ -7,7 +7,7 @@ mod mark;
 mod member_event;
 mod timeline;
 
-pub use authorize::{Action, ActorView, ChangeWindows, authorize};
+pub use authorize::{Action, ActorView, Barrier, ChangeWindows, authorize};
 pub use body::{BodyFault, check_body};
 pub use mark::{Change, EditMark, Mark, mark_key, marks_below, marks_from};
 pub use member_event::{MemberEvent, MemberEventOp};

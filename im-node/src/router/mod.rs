@@ -182,7 +182,7 @@ impl Inner {
             },
             BusMessage::Blocks { conv } => {
                 if let Some(room) = self.rooms.get(&conv) {
-                    room.state.lock().set_blocked(None, self.clock.now());
+                    room.state.lock().set_barrier(None, self.clock.now());
                 }
             }
         }

@@ -6,7 +6,6 @@ use im_core::port::{Commit, Write};
 
 use super::params::Params;
 use super::table::Call;
-use crate::router::BusMessage;
 
 pub(super) async fn add(call: Call<'_>, params: Params) -> Result<Value, Failure> {
     set(call, params, true).await
@@ -38,9 +37,6 @@ async fn set(call: Call<'_>, mut params: Params, on: bool) -> Result<Value, Fail
     if let Err(rejected) = call.inner.appender.commit(commit).await {
         return call.done_or(rejected);
     }
-    if let Some(room) = call.inner.rooms.get(&conv) {
-        room.state.lock().set_blocked(None, call.inner.clock.now());
-    }
-    call.inner.publish(&BusMessage::Blocks { conv });
+    call.inner.forget_barrier(conv);
     Ok(value)
 }

@@ -425,7 +425,7 @@ impl Inner {
     }
 
     /// Refuses users that the directory does not know.
-    async fn all_known(&self, users: &[UserId]) -> Result<(), Failure> {
+    pub(super) async fn all_known(&self, users: &[UserId]) -> Result<(), Failure> {
         let Some(directory) = &self.directory else {
             return Ok(());
         };

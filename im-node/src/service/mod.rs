@@ -1,14 +1,17 @@
 //! What users can do: one door for frames, HTTP and embedders.
 
+mod barrier;
 mod blocks;
 mod call;
 mod caught;
 mod change;
 mod facts;
+mod friends;
 mod groups;
 mod messages;
 mod own;
 mod params;
+mod profile;
 mod read;
 mod send;
 mod state;

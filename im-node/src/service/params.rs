@@ -121,6 +121,35 @@ impl Params {
     }
 }
 
+/// A text that people see, if it is given: without control and direction characters that could
+/// make it pass for another, and not empty.
+pub(crate) fn checked_text(
+    params: &mut Params,
+    field: &str,
+    chars_max: usize,
+) -> Result<Option<String>, Failure> {
+    let Some(text) = params.opt_text(field)? else {
+        return Ok(None);
+    };
+    if text.chars().count() > chars_max {
+        let words = format!("{field}: has more than {chars_max} characters");
+        return Err(Failure::new(ErrorCode::TooLarge, words));
+    }
+    if text.chars().any(is_hidden) {
+        return Err(bad(field, "has control or direction characters"));
+    }
+    Ok(Some(text))
+}
+
+/// Controls, and those that turn the direction of text (UAX #9) or join it out of sight.
+const fn is_hidden(c: char) -> bool {
+    matches!(
+        c,
+        '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}' | '\u{feff}'
+    )
+}
+
 pub(crate) fn bad(field: &str, what: &str) -> Failure {
     Failure::new(ErrorCode::BadFrame, format!("{field}: {what}"))
 }

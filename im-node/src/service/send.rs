@@ -9,10 +9,10 @@ use im_core::model::{
     direct_id,
 };
 use im_core::port::{
-    Appended, Commit, Committed, LogQuery, NewConversation, RecordKey, Rejected, Standing, Verdict,
-    View, Write,
+    Appended, Commit, Committed, LogQuery, NewConversation, Rejected, Standing, Verdict, View,
+    Write,
 };
-use im_core::rule::{Action, ActorView, authorize, check_body};
+use im_core::rule::{Action, ActorView, Barrier, authorize, check_body};
 
 use super::caught::caught;
 use crate::appender::{busy, failure, port_failure};
@@ -170,10 +170,10 @@ impl Inner {
             return self.decide_first(user, conv, draft).await;
         };
         let member = view.members.iter().find(|member| member.user == *user);
-        let blocked = self.is_blocked(&view, user).await?;
+        let barrier = self.barrier(&view, user).await?;
         let now = self.clock.timestamp();
         let actor = ActorView {
-            blocked,
+            barrier,
             ..ActorView::of(&view.conversation, member, now)
         };
         authorize(Action::Send(draft.body.kind()), actor)?;
@@ -181,7 +181,7 @@ impl Inner {
             Family::Change => Some(self.target(conv, draft, actor).await?),
             _ => None,
         };
-        self.cache(&view, user, blocked);
+        self.cache(&view, user, barrier);
         let body = self.run_hooks(user, conv, draft).await?;
         let version = Some(view.conversation.version);
         let mut commit = self.append(user, conv.clone(), draft, body, version);
@@ -213,12 +213,7 @@ impl Inner {
         {
             return Err(Failure::new(ErrorCode::NotFound, "no such user"));
         }
-        if user != other && self.blocks_between(user, other).await? {
-            return Err(Failure::new(
-                ErrorCode::Blocked,
-                "one of you blocks the other",
-            ));
-        }
+        self.barrier_between(user, other).await?.check()?;
         let body = self.run_hooks(user, conv, draft).await?;
         let mut commit = self.append(user, conv.clone(), draft, body, None);
         let members = participants(user, &draft.to);
@@ -301,13 +296,13 @@ impl Inner {
     }
 
     /// Lets the fast path decide the next time.
-    fn cache(&self, view: &View, user: &UserId, blocked: bool) {
+    fn cache(&self, view: &View, user: &UserId, barrier: Barrier) {
         let Some(room) = self.rooms.get(&view.conversation.id) else {
             return;
         };
         let mut state = room.state.lock();
         if view.conversation.kind == ConversationKind::Direct {
-            state.set_blocked(Some(blocked), self.clock.now());
+            state.set_barrier(Some(barrier), self.clock.now());
         }
         let fresh = state.version() == Some(view.conversation.version);
         if fresh && state.machine.get(user).is_some() {
@@ -327,53 +322,6 @@ impl Inner {
             .view(conv, users)
             .await
             .map_err(|error| port_failure(&error))
-    }
-
-    /// Whether either side of a direct conversation blocks the other.
-    async fn is_blocked(&self, view: &View, user: &UserId) -> Result<bool, Failure> {
-        if view.conversation.kind != ConversationKind::Direct {
-            return Ok(false);
-        }
-        let other = view
-            .members
-            .iter()
-            .map(|member| &member.user)
-            .find(|other| *other != user);
-        let other = match other {
-            Some(other) => Some(other.clone()),
-            // The draft named the conversation only.
-            None => {
-                let members = self.store.members(&view.conversation.id, None, 2).await;
-                let members = members.map_err(|error| port_failure(&error))?;
-                members
-                    .into_iter()
-                    .map(|member| member.user)
-                    .find(|other| other != user)
-            }
-        };
-        match other {
-            Some(other) => self.blocks_between(user, &other).await,
-            None => Ok(false),
-        }
-    }
-
-    pub(super) async fn blocks_between(&self, a: &UserId, b: &UserId) -> Result<bool, Failure> {
-        let now = self.clock.timestamp();
-        for (user, other) in [(a, b), (b, a)] {
-            let key = RecordKey::Block {
-                user: user.clone(),
-                other: other.clone(),
-            };
-            let found = self
-                .store
-                .record(&key, now)
-                .await
-                .map_err(|error| port_failure(&error))?;
-            if found.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// Stores a draft for a caller without a connection, and waits.

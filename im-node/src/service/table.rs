@@ -8,7 +8,7 @@ use im_core::model::Value;
 use im_core::port::RecordKey;
 
 use super::params::Params;
-use super::{Caller, blocks, groups, messages, own, state, watch};
+use super::{Caller, blocks, friends, groups, messages, own, profile, state, watch};
 use crate::appender::port_failure;
 use crate::node::Inner;
 
@@ -91,6 +91,14 @@ methods! {
     "conv.entries" => messages::entries, Get "/v1/conversations/{conv}/entries";
     "drafts.list" => own::drafts, Get "/v1/drafts";
     "drafts.set" => own::set_draft, Put "/v1/drafts/{conv}";
+    "friends.accept" => friends::accept, Post "/v1/friends/{user}/accept";
+    "friends.ask" => friends::ask, Post "/v1/friends";
+    "friends.asked" => friends::asked, Get "/v1/friends/asked";
+    "friends.list" => friends::list, Get "/v1/friends";
+    "friends.refuse" => friends::refuse, Post "/v1/friends/{user}/refuse";
+    "friends.remove" => friends::unfriend, Delete "/v1/friends/{user}";
+    "friends.requests" => friends::requests, Get "/v1/friends/requests";
+    "friends.set" => friends::set, Put "/v1/friends/{user}";
     "groups.add" => groups::add, Post "/v1/groups/{conv}/members";
     "groups.create" => groups::create, Post "/v1/groups";
     "groups.leave" => groups::leave, Post "/v1/groups/{conv}/leave";
@@ -102,6 +110,8 @@ methods! {
     "messages.hide" => own::hide, Put "/v1/conversations/{conv}/hidden";
     "messages.readers" => state::readers, Get "/v1/conversations/{conv}/entries/{seq}/readers";
     "messages.send" => messages::send, Post "/v1/messages";
+    "profile.get" => profile::get, Post "/v1/profiles";
+    "profile.set" => profile::put, Put "/v1/profile";
     "presence.watch" => watch::watch;
 }
 

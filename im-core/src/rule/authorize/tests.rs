@@ -21,7 +21,7 @@ fn verdict(action: Action<'_>, member: Option<&Member>) -> Result<(), ErrorCode>
         kind: ConversationKind::Group,
         speaks: Role::Member,
         member,
-        blocked: false,
+        barrier: Barrier::None,
         now: Timestamp(10),
     };
     authorize(action, view).map_err(|failure| failure.code)
@@ -145,7 +145,7 @@ fn the_muted_may_try_again_when_it_ends() {
         kind: ConversationKind::Group,
         speaks: Role::Member,
         member: Some(&me),
-        blocked: false,
+        barrier: Barrier::None,
         now: Timestamp(now),
     };
     let refused = authorize(Action::Send(Kind::Text), view(10)).unwrap_err();
@@ -167,7 +167,7 @@ fn a_block_refuses_in_direct_and_not_in_groups() {
             kind,
             speaks: Role::Member,
             member: Some(&me),
-            blocked: true,
+            barrier: Barrier::Blocked,
             now: Timestamp(0),
         };
         assert_eq!(authorize(Action::Send(Kind::Text), view).is_ok(), ok);
@@ -181,7 +181,11 @@ fn what_keeps_from_sending_keeps_from_changing() {
             kind: conversation,
             speaks: Role::Member,
             member: Some(me),
-            blocked,
+            barrier: if blocked {
+                Barrier::Blocked
+            } else {
+                Barrier::None
+            },
             now: Timestamp(10),
         };
         let own = true;
@@ -226,7 +230,7 @@ fn in_a_channel_few_write_and_all_react() {
             kind: ConversationKind::Channel,
             speaks: Role::Admin,
             member: Some(&me),
-            blocked: false,
+            barrier: Barrier::None,
             now: Timestamp(0),
         };
         for kind in [Kind::Text, Kind::Edit, Kind::Pin] {
@@ -244,7 +248,7 @@ fn in_direct_nobody_is_above() {
         kind: ConversationKind::Direct,
         speaks: Role::Member,
         member: Some(&me),
-        blocked: false,
+        barrier: Barrier::None,
         now: Timestamp(0),
     };
     let recall = Action::Change {
@@ -296,7 +300,7 @@ fn a_change_comes_in_time_or_from_above() {
             kind: ConversationKind::Group,
             speaks: Role::Member,
             member: Some(me),
-            blocked: false,
+            barrier: Barrier::None,
             now: Timestamp(now),
         };
         let change = Action::Change {
@@ -334,7 +338,7 @@ fn where_only_admins_speak_members_still_react_and_take_back() {
             kind: ConversationKind::Group,
             speaks: Role::Admin,
             member: Some(me),
-            blocked: false,
+            barrier: Barrier::None,
             now: Timestamp(0),
         };
         for kind in [Kind::Text, Kind::Edit] {

@@ -14,6 +14,7 @@ mod clock;
 mod connection;
 mod cursors;
 mod dispatch;
+mod due;
 mod hub;
 mod ids;
 mod joining;

@@ -295,6 +295,9 @@ impl NodeBuilder {
         node.inner.spawn(tick(Arc::downgrade(&node.inner)));
         let cursors = crate::cursors::run(Arc::downgrade(&node.inner));
         node.inner.spawn(cursors);
+        let every = node.inner.settings.due;
+        let due = crate::due::run(Arc::downgrade(&node.inner), every);
+        node.inner.spawn(due);
         Ok(node)
     }
 }

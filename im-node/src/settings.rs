@@ -40,6 +40,8 @@ pub struct Settings {
     pub changes: ChangeWindows,
     /// How often the store is asked what changed, in case the bus lost it.
     pub sweep: Duration,
+    /// How often it is looked what is due: messages that wait for their time, or end.
+    pub due: Duration,
     /// How many group-commit lanes: one per independent writer of the store.
     pub lanes: usize,
     /// The most commits in one batch.
@@ -67,6 +69,7 @@ impl Default for Settings {
             friend_request: Duration::from_secs(7 * 24 * 3_600),
             changes: ChangeWindows::default(),
             sweep: Duration::from_secs(3),
+            due: Duration::from_secs(1),
             lanes: 1,
             batch_max: 4_096,
             lane_max: 16_384,

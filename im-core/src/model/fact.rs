@@ -45,6 +45,8 @@ named! {
         Hidden = "hidden",
         /// What was done to a message later: [`Mark`](crate::rule::Mark). `Conversation`.
         Mark = "mark",
+        /// Messages that end, by their id. `Conversation`.
+        Expiry = "expiry",
         /// Messages that are pinned, by place. `Conversation`.
         Pin = "pin",
         /// A conversation's settings, by name. `Conversation`.
@@ -89,6 +91,7 @@ impl FactTable {
             | Self::Scheduled
             | Self::Standing => FactOwner::User,
             Self::Mark
+            | Self::Expiry
             | Self::Pin
             | Self::Rule
             | Self::Nickname

@@ -59,8 +59,8 @@ pub struct ChangeWindows {
 }
 
 impl Default for ChangeWindows {
-    /// Two days for both, near to what people know from messengers (`docs/protocol.md`); admins edit
-    /// at any time.
+    /// Two days for both, near to what people know from messengers (`docs/protocol.md`); admins
+    /// edit at any time.
     fn default() -> Self {
         const TWO_DAYS_MS: u64 = 48 * 3_600 * 1_000;
         Self {

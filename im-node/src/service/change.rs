@@ -147,22 +147,29 @@ impl Inner {
 
     /// What it said goes, with its edits and everything that was done to it.
     async fn recall(&self, done: Done) -> Result<Vec<Write>, Failure> {
-        let marks = self
-            .marks(&done.conv, done.seq, done.seq, MARKS_MAX)
-            .await?;
-        let mut erased = vec![done.seq];
-        for fact in &marks {
-            if let Some((_, Mark::Edit(edit))) = Mark::read(&fact.key.key, &fact.value) {
-                erased.extend(self.edits(&done.conv, &edit).await?);
-            }
-        }
-        let gone = marks.into_iter().map(|fact| fact.key);
-        let pin = pin_key(&done.conv, done.seq);
-        let mut writes: Vec<Write> = gone.chain([pin]).map(remove).collect();
+        let mut writes = self.gone(&done.conv, done.seq).await?;
         let (by, at) = (done.by, done.at);
         let mark = Mark::Recall { by, at };
         let key = mark_key(done.conv.as_str(), done.seq, &mark.what());
         writes.push(set(key, mark.value()));
+        Ok(writes)
+    }
+
+    /// What takes a message away, its edits, and what was done to it.
+    pub(crate) async fn gone(
+        &self,
+        conv: &ConversationId,
+        seq: Seq,
+    ) -> Result<Vec<Write>, Failure> {
+        let marks = self.marks(conv, seq, seq, MARKS_MAX).await?;
+        let mut erased = vec![seq];
+        for fact in &marks {
+            if let Some((_, Mark::Edit(edit))) = Mark::read(&fact.key.key, &fact.value) {
+                erased.extend(self.edits(conv, &edit).await?);
+            }
+        }
+        let keys = marks.into_iter().map(|fact| fact.key);
+        let mut writes: Vec<Write> = keys.chain([pin_key(conv, seq)]).map(remove).collect();
         writes.push(Write::Erase(erased));
         Ok(writes)
     }

@@ -3,7 +3,7 @@
 use im_core::frame::{
     ClientFrame, Codec, DecodeError, ErrorCode, Failure, PullRange, ServerFrame, decode_client,
 };
-use im_core::model::Value;
+use im_core::model::{Draft, Value};
 
 use super::params::Params;
 use super::table::Call;
@@ -29,11 +29,17 @@ fn as_frame(
     })
 }
 
+/// Reads the fields of `send`.
+pub(super) fn draft(params: Params) -> Result<Draft, Failure> {
+    match as_frame("send", params, &[])? {
+        ClientFrame::Send(draft) => Ok(draft),
+        _ => Err(Failure::new(ErrorCode::Internal, "an internal error")),
+    }
+}
+
 /// `messages.send`: the fields of `send`; gives those of `sent`.
 pub(super) async fn send(call: Call<'_>, params: Params) -> Result<Value, Failure> {
-    let ClientFrame::Send(draft) = as_frame("send", params, &[])? else {
-        return Err(Failure::new(ErrorCode::Internal, "an internal error"));
-    };
+    let draft = draft(params)?;
     let (conv, appended) = call.inner.send_and_wait(&call.caller.user, &draft).await?;
     let sent = ServerFrame::Sent {
         cm_id: draft.cm_id,

@@ -141,11 +141,16 @@ impl Inner {
         let entries = self.store.log(&pull.conv, query).await;
         let entries = entries.map_err(|error| port_failure(&error))?;
         let seen = |seq: Seq| seq >= first && seq <= last;
-        Ok(entries
-            .into_iter()
-            .filter(|entry| seen(entry.seq))
-            .map(Arc::new)
-            .collect())
+        let now = self.clock.timestamp();
+        let shown = |mut entry: Entry| {
+            // What is over is not given, also before it is erased.
+            if entry.expires_at.is_some_and(|at| at <= now) {
+                entry.new.erase();
+            }
+            Arc::new(entry)
+        };
+        let entries = entries.into_iter().filter(|entry| seen(entry.seq));
+        Ok(entries.map(shown).collect())
     }
 
     /// What changed since a token.

@@ -15,6 +15,7 @@ use im_core::port::{
 use im_core::rule::{Action, ActorView, Barrier, authorize, check_body};
 
 use super::caught::caught;
+use super::expiry;
 use crate::appender::{busy, failure, port_failure};
 use crate::node::Inner;
 use parking_lot::Mutex;
@@ -75,8 +76,12 @@ impl Inner {
         user: &UserId,
         draft: &Draft,
     ) -> Option<Result<Prepared, Failure>> {
-        // Hooks and changes of earlier entries always read.
-        if self.hooks.is_some() || draft.body.kind().family() == Family::Change {
+        // Hooks and changes of earlier entries always read, and what ends by itself must be found
+        // again.
+        if self.hooks.is_some()
+            || draft.body.kind().family() == Family::Change
+            || draft.expires_ms.is_some()
+        {
             return None;
         }
         let conv = target_id(user, &draft.to);
@@ -185,9 +190,10 @@ impl Inner {
         let body = self.run_hooks(user, conv, draft).await?;
         let version = Some(view.conversation.version);
         let mut commit = self.append(user, conv.clone(), draft, body, version);
+        let head = view.conversation.head;
+        expiry::note(&mut commit, head);
         if let Some(target) = changed {
-            self.mark(&mut commit, target, view.conversation.head)
-                .await?;
+            self.mark(&mut commit, target, head).await?;
         }
         Ok(commit)
     }
@@ -227,11 +233,12 @@ impl Inner {
                 .collect(),
         };
         commit.writes.insert(0, Write::Create(create));
+        expiry::note(&mut commit, Seq(0));
         Ok(commit)
     }
 
     /// What any draft must keep to, whoever sends it.
-    fn check_draft(&self, draft: &Draft) -> Result<(), Failure> {
+    pub(super) fn check_draft(&self, draft: &Draft) -> Result<(), Failure> {
         Ok(check_body(&draft.body, &self.settings.limits)?)
     }
 

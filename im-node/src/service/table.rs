@@ -8,7 +8,7 @@ use im_core::model::Value;
 use im_core::port::RecordKey;
 
 use super::params::Params;
-use super::{Caller, blocks, friends, groups, messages, own, profile, state, watch};
+use super::{Caller, blocks, friends, groups, messages, own, profile, schedule, state, watch};
 use crate::appender::port_failure;
 use crate::node::Inner;
 
@@ -109,6 +109,9 @@ methods! {
     "messages.hidden" => own::hidden, Get "/v1/conversations/{conv}/hidden";
     "messages.hide" => own::hide, Put "/v1/conversations/{conv}/hidden";
     "messages.readers" => state::readers, Get "/v1/conversations/{conv}/entries/{seq}/readers";
+    "messages.schedule" => schedule::schedule, Post "/v1/messages/scheduled";
+    "messages.scheduled" => schedule::scheduled, Get "/v1/messages/scheduled";
+    "messages.unschedule" => schedule::unschedule, Delete "/v1/messages/scheduled/{cm_id}";
     "messages.send" => messages::send, Post "/v1/messages";
     "profile.get" => profile::get, Post "/v1/profiles";
     "profile.set" => profile::put, Put "/v1/profile";

@@ -42,6 +42,19 @@ impl World {
         Self { store, node, next }
     }
 
+    /// Another node on the same store.
+    pub(crate) async fn beside(&self, due: std::time::Duration) -> Node {
+        let settings = Settings {
+            node: im_core::model::NodeId::new("node-2").unwrap(),
+            due,
+            ..Settings::default()
+        };
+        let store = Arc::clone(&self.store) as Arc<dyn Store>;
+        let tokens = Arc::new(TokenTable::of_users(&[]));
+        let node = Node::builder(store, tokens).settings(settings);
+        node.start().await.unwrap()
+    }
+
     /// Calls a method; parameters and value are JSON.
     pub(crate) async fn call(
         &self,

@@ -1,6 +1,7 @@
 //! What users can do, called as the host program calls it.
 
 mod change;
+mod due;
 mod friends;
 mod kit;
 mod own;

@@ -68,6 +68,8 @@ fn settings(node: usize, tuning: &Tuning, planted: Option<Planted>) -> Settings 
         },
         heartbeat: tuning.heartbeat,
         sweep: if no_sweep { NEVER } else { tuning.sweep },
+        // Nothing in a run is ever due.
+        due: NEVER,
         commit_deadline: tuning.commit_deadline,
         lanes: tuning.lanes,
         batch_max: tuning.batch_max,

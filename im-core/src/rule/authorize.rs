@@ -31,6 +31,13 @@ pub enum Action<'a> {
     Add,
     /// Remove a member.
     Remove(&'a Member),
+    /// Come in by oneself.
+    Join {
+        /// Whether anybody may.
+        open: bool,
+    },
+    /// Set the title, who may speak, what those who join see, and who may join.
+    Configure,
     /// Leave.
     Leave {
         /// How many members there are.
@@ -148,6 +155,9 @@ impl<'a> ActorView<'a> {
 /// # Errors
 /// The refusal as the client gets it.
 pub fn authorize(action: Action<'_>, view: ActorView<'_>) -> Result<(), Failure> {
+    if let Action::Join { open } = action {
+        return may_join(open, view);
+    }
     let Some(member) = view.member else {
         return refuse(ErrorCode::NotFound, "no such conversation");
     };
@@ -175,7 +185,7 @@ pub fn authorize(action: Action<'_>, view: ActorView<'_>) -> Result<(), Failure>
         _ if view.kind == ConversationKind::Direct => {
             refuse(ErrorCode::Forbidden, "a direct conversation has no roles")
         }
-        Action::Add if member.role >= Role::Admin => Ok(()),
+        Action::Add | Action::Configure if member.role >= Role::Admin => Ok(()),
         Action::Remove(target) | Action::Mute(target) => may_act_on(member, target),
         Action::Leave { member_count } => {
             if member.role == Role::Owner && member_count > 1 {
@@ -185,7 +195,22 @@ pub fn authorize(action: Action<'_>, view: ActorView<'_>) -> Result<(), Failure>
             }
         }
         Action::SetRole { target, role } => may_set_role(member, target, role),
-        Action::Add => refuse(ErrorCode::Forbidden, "only admins and the owner may"),
+        Action::Add | Action::Configure | Action::Join { .. } => {
+            refuse(ErrorCode::Forbidden, "only admins and the owner may")
+        }
+    }
+}
+
+fn may_join(open: bool, view: ActorView<'_>) -> Result<(), Failure> {
+    let is_joined = matches!(
+        view.kind,
+        ConversationKind::Group | ConversationKind::Channel
+    );
+    match view.member {
+        Some(member) if member.is_in() => Ok(()),
+        _ if is_joined && open => Ok(()),
+        Some(_) => refuse(ErrorCode::Forbidden, "by invitation only"),
+        None => refuse(ErrorCode::NotFound, "no such conversation"),
     }
 }
 

@@ -1,49 +1,39 @@
 //! Groups: making them, and who is in them.
 
 use im_core::frame::{ErrorCode, Failure, Limits};
-use im_core::model::{
-    Body, Conversation, ConversationId, ConversationKind, Kind, Member, NewEntry, Role, UserId,
-    Value, requested_id,
-};
-use im_core::port::{
-    Commit, FirstSeq, MemberChange, MemberOp, NewConversation, Record, RecordKey, Rejected,
-    Standing, View, Write,
-};
-use im_core::rule::{Action, ActorView, MemberEvent, MemberEventOp, authorize};
+use im_core::model::{Body, Conversation, ConversationKind, Kind, Member, Role, UserId, Value};
+use im_core::port::{Commit, FirstSeq, MemberChange, MemberOp, NewConversation, View, Write};
+use im_core::rule::{Action, MemberEventOp};
 
-use super::params::{Params, bad};
+use super::decide::{change, change_one, plan};
+use super::params::{Params, bad, is_hidden};
 use super::table::Call;
-use crate::appender::{failure, port_failure};
-use crate::node::Inner;
+use crate::appender::port_failure;
 
 /// Users named in one call.
 const USERS_MAX: usize = 500;
 /// Characters of a title.
 const TITLE_CHARS_MAX: usize = 200;
-/// How often a call decides anew because the members changed meanwhile.
-const DECIDE_TRIES_MAX: u32 = 8;
 /// The longest mute: ten years, in milliseconds.
 const MUTE_MS_MAX: u64 = 10 * 365 * 24 * 3_600 * 1_000;
 
-/// What a decision about members came to.
-struct Plan {
-    event: MemberEvent,
-    changes: Vec<MemberChange>,
+/// A title that may be one.
+pub(super) fn title(text: String) -> Result<String, Failure> {
+    let chars = text.chars().count();
+    if chars == 0 || text.chars().any(is_hidden) {
+        let words = "must be a text of at least one character, without control or direction ones";
+        return Err(bad("title", words));
+    }
+    if chars > TITLE_CHARS_MAX {
+        let words = "title: has more than 200 characters";
+        return Err(Failure::new(ErrorCode::TooLarge, words));
+    }
+    Ok(text)
 }
 
 pub(super) async fn create(call: Call<'_>, mut params: Params) -> Result<Value, Failure> {
     let inner = call.inner;
-    let title = params.text("title")?;
-    let chars = title.chars().count();
-    if chars == 0 || title.contains('\0') {
-        return Err(bad("title", "must be a text of at least one character"));
-    }
-    if chars > TITLE_CHARS_MAX {
-        return Err(Failure::new(
-            ErrorCode::TooLarge,
-            "title: has more than 200 characters",
-        ));
-    }
+    let title = title(params.text("title")?)?;
     let mut users = params.users("members", USERS_MAX)?;
     let hide_history = params.flag("hide_history")?;
     users.retain(|user| *user != call.caller.user);
@@ -163,10 +153,8 @@ pub(super) async fn role(call: Call<'_>, mut params: Params) -> Result<Value, Fa
         {
             // A group has one owner: who gives it away stays as an admin.
             let user = call.caller.user.clone();
-            made.changes.push(MemberChange {
-                user,
-                op: MemberOp::Role(Role::Admin),
-            });
+            let op = MemberOp::Role(Role::Admin);
+            made.writes.push(Write::Member(MemberChange { user, op }));
         }
         Ok(made)
     })
@@ -257,185 +245,4 @@ fn member_value(member: &Member) -> Value {
             .map(|until| ("muted_until", until.0.into())),
     );
     Value::object(out)
-}
-
-fn find<'a>(view: &'a View, user: &UserId) -> Result<&'a Member, Failure> {
-    view.members
-        .iter()
-        .find(|member| member.user == *user)
-        .ok_or_else(|| Failure::new(ErrorCode::NotFound, "no such member"))
-}
-
-fn plan(event: MemberEventOp, op: MemberOp, users: Vec<UserId>) -> Option<Plan> {
-    if users.is_empty() {
-        return None;
-    }
-    let changes = users
-        .iter()
-        .map(|user| MemberChange {
-            user: user.clone(),
-            op,
-        })
-        .collect();
-    Some(Plan {
-        event: MemberEvent { op: event, users },
-        changes,
-    })
-}
-
-/// [`change`] of one member, whom the caller may see.
-async fn change_one<F>(
-    call: &Call<'_>,
-    conv: &ConversationId,
-    user: &UserId,
-    decide: F,
-) -> Result<Value, Failure>
-where
-    F: Fn(&View, Option<&Member>, &Member) -> Result<Option<Plan>, Failure>,
-{
-    let users = std::slice::from_ref(user);
-    change(call, conv, users, |view: &View, me: Option<&Member>| {
-        // A stranger must not learn who is in.
-        call.authorize(Action::See, view, me)?;
-        decide(view, me, find(view, user)?)
-    })
-    .await
-}
-
-/// Decides on a fresh view and commits on the condition that it still holds; decides anew when it
-/// does not.
-async fn change<F>(
-    call: &Call<'_>,
-    conv: &ConversationId,
-    users: &[UserId],
-    decide: F,
-) -> Result<Value, Failure>
-where
-    F: Fn(&View, Option<&Member>) -> Result<Option<Plan>, Failure>,
-{
-    let value = Value::Object(Vec::new());
-    for _ in 0..DECIDE_TRIES_MAX {
-        let view = call.view(conv, users).await?;
-        let Some(plan) = decide(&view, call.me(&view))? else {
-            // Nothing to change: it is as it was to be.
-            return Ok(value);
-        };
-        let entry = call
-            .inner
-            .server_entry(&call.caller.user, plan.event.to_body());
-        let mut writes = vec![entry];
-        writes.extend(plan.changes.into_iter().map(Write::Member));
-        writes.extend(call.record(&value));
-        let commit = Commit {
-            conv: conv.clone(),
-            expect_version: Some(view.conversation.version),
-            actor: None,
-            writes,
-        };
-        match call.inner.appender.commit(commit).await {
-            Ok(_) => return Ok(value),
-            Err(Rejected::Conflict) => {}
-            Err(rejected) => return call.done_or(rejected),
-        }
-    }
-    Err(failure(&Rejected::Conflict))
-}
-
-impl Call<'_> {
-    /// A group and its caller, and the users named.
-    pub(super) async fn view(
-        &self,
-        conv: &ConversationId,
-        users: &[UserId],
-    ) -> Result<View, Failure> {
-        let mut all = vec![self.caller.user.clone()];
-        all.extend(
-            users
-                .iter()
-                .filter(|user| **user != self.caller.user)
-                .cloned(),
-        );
-        let view = self.inner.view(conv, &all).await?;
-        view.ok_or_else(|| Failure::new(ErrorCode::NotFound, "no such conversation"))
-    }
-
-    pub(super) fn me<'v>(&self, view: &'v View) -> Option<&'v Member> {
-        view.members
-            .iter()
-            .find(|member| member.user == self.caller.user)
-    }
-
-    pub(super) fn authorize(
-        &self,
-        action: Action<'_>,
-        view: &View,
-        member: Option<&Member>,
-    ) -> Result<(), Failure> {
-        let now = self.inner.clock.timestamp();
-        authorize(action, ActorView::of(&view.conversation, member, now))
-    }
-
-    /// The id of a group to make. Of a request that may come twice it is the same one, so that both
-    /// go where they see each other.
-    async fn new_group(&self) -> Result<ConversationId, Failure> {
-        if let Some(RecordKey::Answer { user, key }) = self.record_key() {
-            let conv = requested_id(&user, &key);
-            // Made so long ago that the answer is forgotten: then it is another request.
-            if self.inner.view(&conv, &[]).await?.is_none() {
-                return Ok(conv);
-            }
-        }
-        ConversationId::new(format!("g-{}", self.inner.ids.next()))
-            .map_err(|_| Failure::new(ErrorCode::Internal, "an internal error"))
-    }
-
-    /// What keeps the answer under the call's key, if it has one.
-    pub(super) fn record(&self, value: &Value) -> Option<Write> {
-        let record = |key| Record {
-            key,
-            value: value.to_json(),
-            expires_at: self.inner.clock.timestamp().plus_ms(super::table::KEY_MS),
-        };
-        self.record_key().map(record).map(Write::Record)
-    }
-
-    /// A commit was rejected: an answer kept under the call's key is the answer.
-    pub(super) fn done_or(&self, rejected: Rejected) -> Result<Value, Failure> {
-        match rejected {
-            Rejected::Done(value) => Ok(Value::from_json(&value).unwrap_or(Value::Null)),
-            rejected => Err(failure(&rejected)),
-        }
-    }
-}
-
-impl Inner {
-    /// An entry that the server writes for what a user did.
-    fn server_entry(&self, user: &UserId, body: Body) -> Write {
-        Write::Append(NewEntry {
-            id: self.ids.next(),
-            from: user.clone(),
-            at: self.clock.timestamp(),
-            cm_id: None,
-            digest: 0,
-            body,
-            reply_to: None,
-            mentions: im_core::model::Mentions::None,
-            expires_at: None,
-        })
-    }
-
-    /// Refuses users that the directory does not know.
-    pub(super) async fn all_known(&self, users: &[UserId]) -> Result<(), Failure> {
-        let Some(directory) = &self.directory else {
-            return Ok(());
-        };
-        let found = directory
-            .standing(users)
-            .await
-            .map_err(|error| port_failure(&error))?;
-        if found.contains(&Standing::Unknown) {
-            return Err(Failure::new(ErrorCode::NotFound, "no such user"));
-        }
-        Ok(())
-    }
 }

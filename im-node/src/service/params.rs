@@ -142,7 +142,7 @@ pub(crate) fn checked_text(
 }
 
 /// Controls, and those that turn the direction of text (UAX #9) or join it out of sight.
-const fn is_hidden(c: char) -> bool {
+pub(crate) const fn is_hidden(c: char) -> bool {
     matches!(
         c,
         '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'

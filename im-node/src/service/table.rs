@@ -8,7 +8,9 @@ use im_core::model::Value;
 use im_core::port::RecordKey;
 
 use super::params::Params;
-use super::{Caller, blocks, friends, groups, messages, own, profile, schedule, state, watch};
+use super::{
+    Caller, blocks, friends, groups, joining, messages, own, profile, schedule, state, watch,
+};
 use crate::appender::port_failure;
 use crate::node::Inner;
 
@@ -84,6 +86,7 @@ macro_rules! methods {
 methods! {
     "blocks.add" => blocks::add, Post "/v1/blocks";
     "blocks.remove" => blocks::remove, Delete "/v1/blocks";
+    "channels.create" => joining::create_channel, Post "/v1/channels";
     "conv.get" => groups::get, Get "/v1/conversations/{conv}";
     "conv.pins" => state::pins, Get "/v1/conversations/{conv}/pins";
     "conv.states" => state::states, Get "/v1/conversations/{conv}/states";
@@ -101,7 +104,9 @@ methods! {
     "friends.set" => friends::set, Put "/v1/friends/{user}";
     "groups.add" => groups::add, Post "/v1/groups/{conv}/members";
     "groups.create" => groups::create, Post "/v1/groups";
+    "groups.join" => joining::join, Post "/v1/groups/{conv}/join";
     "groups.leave" => groups::leave, Post "/v1/groups/{conv}/leave";
+    "groups.set" => joining::set, Put "/v1/groups/{conv}";
     "groups.members" => groups::members, Get "/v1/groups/{conv}/members";
     "groups.mute" => groups::mute, Put "/v1/groups/{conv}/mute";
     "groups.remove" => groups::remove, Delete "/v1/groups/{conv}/members";

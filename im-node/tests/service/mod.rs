@@ -3,5 +3,6 @@
 mod change;
 mod due;
 mod friends;
+mod joining;
 mod kit;
 mod own;

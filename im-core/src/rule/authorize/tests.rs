@@ -349,3 +349,47 @@ fn where_only_admins_speak_members_still_react_and_take_back() {
         }
     }
 }
+
+#[test]
+fn a_stranger_joins_what_is_open_and_learns_nothing_of_the_rest() {
+    let mut left = member("me", Role::Owner);
+    left.left_seq = Some(Seq(5));
+    let is_in = member("me", Role::Member);
+    for (kind, joined) in [
+        (ConversationKind::Group, true),
+        (ConversationKind::Channel, true),
+        (ConversationKind::Direct, false),
+        (ConversationKind::Desk, false),
+    ] {
+        let join = |open, member| {
+            let view = ActorView {
+                kind,
+                speaks: Role::Member,
+                member,
+                barrier: Barrier::None,
+                now: Timestamp(0),
+            };
+            authorize(Action::Join { open }, view).map_err(|failure| failure.code)
+        };
+        let open = |refused| if joined { Ok(()) } else { Err(refused) };
+        assert_eq!(join(true, None), open(ErrorCode::NotFound));
+        assert_eq!(join(true, Some(&left)), open(ErrorCode::Forbidden));
+        assert_eq!(join(false, None), Err(ErrorCode::NotFound));
+        assert_eq!(join(false, Some(&left)), Err(ErrorCode::Forbidden));
+        assert_eq!(join(false, Some(&is_in)), Ok(()));
+    }
+}
+
+#[test]
+fn the_rules_are_set_by_admins_and_the_owner() {
+    for (role, may) in [
+        (Role::Member, false),
+        (Role::Admin, true),
+        (Role::Owner, true),
+    ] {
+        assert_eq!(
+            verdict(Action::Configure, Some(&member("me", role))).is_ok(),
+            may
+        );
+    }
+}

@@ -1,20 +1,22 @@
 //! What is due: facts with a time. Every node looks; whatever two of them find is done once,
-//! because it is named (a `cm_id`), or because doing it twice is doing it once.
+//! because it is named (a `cm_id`), or because what it was must still be so.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use im_core::frame::Failure;
 use im_core::model::{Fact, FactTable};
-use im_core::port::{Commit, FactQuery, Put, Was, Write};
+use im_core::port::{Commit, FactQuery, Put, Rejected, Was, Write};
 
 use crate::appender::failure;
 use crate::node::Inner;
 
 /// Facts of one table taken at once; the rest the next time.
 const DUE_MAX: usize = 200;
-/// The tables that are looked at.
-const TABLES: [FactTable; 4] = [
+/// How long what can't be done now is put off, so that it stands in nobody's way.
+const AGAIN_MS: u64 = 30_000;
+/// The tables that are looked at, each by a task of its own.
+pub(crate) const TABLES: [FactTable; 4] = [
     FactTable::Scheduled,
     FactTable::Expiry,
     FactTable::FriendRequest,
@@ -22,13 +24,11 @@ const TABLES: [FactTable; 4] = [
 ];
 
 /// Looks until the node ends.
-pub(crate) async fn run(inner: Weak<Inner>, every: Duration) {
+pub(crate) async fn run(inner: Weak<Inner>, table: FactTable, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
         let Some(inner) = inner.upgrade() else { return };
-        for table in TABLES {
-            inner.look(table).await;
-        }
+        inner.look(table).await;
     }
 }
 
@@ -50,31 +50,61 @@ impl Inner {
             let done = match table {
                 FactTable::Scheduled => self.send_due(fact).await,
                 FactTable::Expiry => self.expire(fact).await,
-                _ => self.forget(fact).await,
+                _ => self.end(fact, Vec::new()).await,
             };
             if let Err(error) = done {
-                tracing::debug!(%error, table = table.as_str(), "what is due waits");
+                tracing::warn!(%error, table = table.as_str(), "what is due is put off");
+                if let Err(error) = self.put_off(fact).await {
+                    tracing::warn!(%error, table = table.as_str(), "it can't be put off");
+                }
             }
         }
     }
 
-    /// Removes a fact that is over.
-    async fn forget(&self, fact: &Fact) -> Result<(), Failure> {
+    /// Does what is due, and removes the fact, if that is what it was: else somebody else did it,
+    /// or it is another one by now.
+    pub(crate) async fn end(&self, fact: &Fact, mut writes: Vec<Write>) -> Result<(), Failure> {
+        writes.push(change(fact, None));
+        self.commit_due(fact, writes).await.map(drop)
+    }
+
+    async fn put_off(&self, fact: &Fact) -> Result<(), Failure> {
+        let at = self.clock.timestamp().plus_ms(AGAIN_MS);
+        let later = change(fact, Some((fact.value.clone(), Some(at))));
+        self.commit_due(fact, vec![later]).await.map(drop)
+    }
+
+    /// Commits where a fact is placed. False when it is no longer what it was.
+    pub(crate) async fn commit_due(
+        &self,
+        fact: &Fact,
+        writes: Vec<Write>,
+    ) -> Result<bool, Failure> {
         let Some(conv) = fact.key.place() else {
-            return Ok(());
-        };
-        let put = Put {
-            key: fact.key.clone(),
-            to: None,
-            was: Was::Value(fact.value.clone()),
+            return Ok(false);
         };
         let commit = Commit {
             conv,
             expect_version: None,
             actor: None,
-            writes: vec![Write::Put(put)],
+            writes,
         };
-        let committed = self.appender.commit(commit).await;
-        committed.map(drop).map_err(|rejected| failure(&rejected))
+        match self.appender.commit(commit).await {
+            Ok(_) => Ok(true),
+            Err(Rejected::Conflict) => Ok(false),
+            Err(rejected) => Err(failure(&rejected)),
+        }
     }
+}
+
+/// A change of a fact on the condition that it is what was read.
+pub(crate) fn change(
+    fact: &Fact,
+    to: Option<(String, Option<im_core::model::Timestamp>)>,
+) -> Write {
+    Write::Put(Put {
+        key: fact.key.clone(),
+        to,
+        was: Was::Value(fact.value.clone()),
+    })
 }

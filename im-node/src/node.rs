@@ -296,8 +296,10 @@ impl NodeBuilder {
         let cursors = crate::cursors::run(Arc::downgrade(&node.inner));
         node.inner.spawn(cursors);
         let every = node.inner.settings.due;
-        let due = crate::due::run(Arc::downgrade(&node.inner), every);
-        node.inner.spawn(due);
+        for table in crate::due::TABLES {
+            let due = crate::due::run(Arc::downgrade(&node.inner), table, every);
+            node.inner.spawn(due);
+        }
         Ok(node)
     }
 }

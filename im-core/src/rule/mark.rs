@@ -112,12 +112,16 @@ pub fn marks_below(seq: Seq) -> String {
 }
 
 impl Mark {
+    /// The part of the key of what took a message away: a [`Mark::Recall`], or nothing that is
+    /// shown, for one that ended by itself.
+    pub const GONE: &'static str = "x";
+
     /// The part of the key that says what it is.
     #[must_use]
     pub fn what(&self) -> String {
         match self {
             Self::Edit(_) => "e".to_owned(),
-            Self::Recall { .. } => "x".to_owned(),
+            Self::Recall { .. } => Self::GONE.to_owned(),
             Self::React { by, emoji, .. } => Self::reaction(by, emoji),
         }
     }

@@ -117,7 +117,7 @@ impl Message {
                 self.reactions.clear();
             }
             // What is taken back has no more to be reacted to, whoever was too late to know.
-            _ if self.recalled.is_some() => {}
+            _ if self.body.kind() == Kind::Erased => {}
             Change::React { emoji, on: true } => {
                 self.reactions.entry(emoji).or_default().insert(by.clone());
             }

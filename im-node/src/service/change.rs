@@ -23,7 +23,9 @@ pub(super) const PINS_MAX: usize = 100;
 /// Marks of one message that go with it when it is recalled; what is beyond is never shown.
 const MARKS_MAX: usize = 1_000;
 /// How far above the place that was known an entry is looked for by its id.
-const SEARCH_MAX: u64 = 2_000;
+const SEARCH_MAX: u64 = 20_000;
+/// Bytes of bodies read at once on that search.
+const SEARCH_BYTES: usize = 1 << 20;
 /// Entries read at once on that search.
 const SEARCH_ENTRIES: usize = 200;
 
@@ -32,6 +34,8 @@ const SEARCH_ENTRIES: usize = 200;
 pub(super) struct Changed {
     seq: Seq,
     change: Change,
+    /// When the entry that it changes ends.
+    expires_at: Option<Timestamp>,
 }
 
 impl Inner {
@@ -69,7 +73,11 @@ impl Inner {
         if matches!(change, Change::Edit(_)) && entry.body.kind() != Kind::Text {
             return Err(Failure::new(ErrorCode::Conflict, "only texts are edited"));
         }
-        Ok(Changed { seq, change })
+        Ok(Changed {
+            seq,
+            change,
+            expires_at: entry.expires_at,
+        })
     }
 
     /// The entry at a place.
@@ -95,9 +103,11 @@ impl Inner {
         changed: Changed,
         head: Seq,
     ) -> Result<(), Failure> {
-        let Some(Write::Append(entry)) = commit.writes.first() else {
+        let Some(Write::Append(entry)) = commit.writes.first_mut() else {
             return Ok(());
         };
+        // Another text for what ends is given no longer than that.
+        entry.expires_at = changed.expires_at;
         let done = Done {
             conv: commit.conv.clone(),
             seq: changed.seq,
@@ -108,13 +118,16 @@ impl Inner {
         };
         // A hook may have given the body another text.
         let change = Change::of(&entry.body).map_or(changed.change, |(_, change)| change);
+        // What is taken away meanwhile is changed no more.
+        let stays = still_there(&done.conv, done.seq);
         let writes = match change {
+            Change::Recall => return self.recall(done, &mut commit.writes).await,
             Change::Edit(text) => self.edit(done, text).await?,
-            Change::Recall => self.recall(done).await?,
             Change::React { emoji, on } => self.react(done, &emoji, on).await?,
             Change::Pin(on) => self.pin(done, on).await?,
         };
         commit.writes.extend(writes);
+        commit.writes.push(stays);
         Ok(())
     }
 
@@ -146,16 +159,17 @@ impl Inner {
     }
 
     /// What it said goes, with its edits and everything that was done to it.
-    async fn recall(&self, done: Done) -> Result<Vec<Write>, Failure> {
-        let mut writes = self.gone(&done.conv, done.seq).await?;
+    async fn recall(&self, done: Done, writes: &mut Vec<Write>) -> Result<(), Failure> {
+        writes.extend(self.gone(&done.conv, done.seq).await?);
         let (by, at) = (done.by, done.at);
         let mark = Mark::Recall { by, at };
         let key = mark_key(done.conv.as_str(), done.seq, &mark.what());
         writes.push(set(key, mark.value()));
-        Ok(writes)
+        Ok(())
     }
 
-    /// What takes a message away, its edits, and what was done to it.
+    /// What takes a message away, its edits, and what was done to it; on the condition that it is
+    /// not edited meanwhile.
     pub(crate) async fn gone(
         &self,
         conv: &ConversationId,
@@ -163,13 +177,22 @@ impl Inner {
     ) -> Result<Vec<Write>, Failure> {
         let marks = self.marks(conv, seq, seq, MARKS_MAX).await?;
         let mut erased = vec![seq];
+        let edit = mark_key(conv.as_str(), seq, "e");
+        let mut was = Was::Absent;
         for fact in &marks {
             if let Some((_, Mark::Edit(edit))) = Mark::read(&fact.key.key, &fact.value) {
                 erased.extend(self.edits(conv, &edit).await?);
+                was = Was::Value(fact.value.clone());
             }
         }
         let keys = marks.into_iter().map(|fact| fact.key);
-        let mut writes: Vec<Write> = keys.chain([pin_key(conv, seq)]).map(remove).collect();
+        let keys = keys.filter(|key| *key != edit).chain([pin_key(conv, seq)]);
+        let mut writes: Vec<Write> = keys.map(remove).collect();
+        writes.push(Write::Put(Put {
+            key: edit,
+            to: None,
+            was,
+        }));
         writes.push(Write::Erase(erased));
         Ok(writes)
     }
@@ -196,7 +219,7 @@ impl Inner {
             let query = LogQuery::After {
                 seq: from,
                 limit: SEARCH_ENTRIES,
-                bytes: usize::MAX,
+                bytes: SEARCH_BYTES,
             };
             let page = self.store.log(conv, query).await;
             let page = page.map_err(|error| port_failure(&error))?;
@@ -281,6 +304,21 @@ struct Done {
     at: Timestamp,
     /// The log's head when it was decided.
     head: Seq,
+}
+
+/// On the condition that a message was not taken away.
+fn still_there(conv: &ConversationId, seq: Seq) -> Write {
+    Write::Put(Put {
+        key: mark_key(conv.as_str(), seq, Mark::GONE),
+        to: None,
+        was: Was::Absent,
+    })
+}
+
+/// What keeps late changes from a message that ended by itself.
+pub(super) fn ended(conv: &ConversationId, seq: Seq) -> Write {
+    let value = Value::object([("ended", Value::from(true))]);
+    set(mark_key(conv.as_str(), seq, Mark::GONE), value.to_json())
 }
 
 pub(super) fn pin_key(conv: &ConversationId, seq: Seq) -> FactKey {

@@ -1,10 +1,10 @@
 //! Messages that end by themselves: what they say is erased when their time is over.
 
-use im_core::frame::Failure;
+use im_core::frame::{ErrorCode, Failure};
 use im_core::model::{Fact, FactKey, FactTable, MessageId, Seq, Value};
 use im_core::port::{Commit, Put, Was, Write};
 
-use crate::appender::failure;
+use super::change::ended;
 use crate::node::Inner;
 
 /// Beside a commit whose first entry ends: what finds it then. `head` is the log's before it.
@@ -26,33 +26,22 @@ pub(super) fn note(commit: &mut Commit, head: Seq) {
 impl Inner {
     /// Erases a message whose time is over.
     pub(crate) async fn expire(&self, fact: &Fact) -> Result<(), Failure> {
-        let Some(conv) = fact.key.place() else {
-            return Ok(());
+        let (Some(conv), Some((id, above))) = (fact.key.place(), read(fact)) else {
+            return self.end(fact, Vec::new()).await;
         };
-        let id = u64::from_str_radix(&fact.key.key, 16).map(MessageId);
-        let above = Value::from_json(&fact.value).ok();
-        let above = above.and_then(|value| value.get("above").and_then(Value::as_int));
-        let above = Seq(above
-            .and_then(|above| u64::try_from(above).ok())
-            .unwrap_or(0));
-        let mut writes = Vec::new();
-        if let Ok(id) = id
-            && let Some(seq) = self.place_of(&conv, id, above).await?
-        {
-            writes = self.gone(&conv, seq).await?;
-        }
-        writes.push(Write::Put(Put {
-            key: fact.key.clone(),
-            to: None,
-            was: Was::Any,
-        }));
-        let commit = Commit {
-            conv,
-            expect_version: None,
-            actor: None,
-            writes,
+        let Some(seq) = self.place_of(&conv, id, above).await? else {
+            return Err(Failure::new(ErrorCode::NotFound, "no such entry"));
         };
-        let committed = self.appender.commit(commit).await;
-        committed.map(drop).map_err(|rejected| failure(&rejected))
+        let mut writes = self.gone(&conv, seq).await?;
+        writes.push(ended(&conv, seq));
+        self.end(fact, writes).await
     }
+}
+
+/// Which entry ends, and above which place it stands.
+fn read(fact: &Fact) -> Option<(MessageId, Seq)> {
+    let id = u64::from_str_radix(&fact.key.key, 16).ok()?;
+    let value = Value::from_json(&fact.value).ok()?;
+    let above = value.get("above").and_then(Value::as_int)?;
+    Some((MessageId(id), Seq(u64::try_from(above).ok()?)))
 }

@@ -96,6 +96,7 @@ pub(super) async fn refuse(call: Call<'_>, mut params: Params) -> Result<Value, 
 pub(super) async fn unfriend(call: Call<'_>, mut params: Params) -> Result<Value, Failure> {
     let other = params.user("user")?;
     let me = &call.caller.user;
+    let were = call.inner.fact(&friend_key(me, &other)).await?.is_some();
     let gone = [friend_key(me, &other), friend_key(&other, me)];
     let asked = request_keys(me, &other).into_iter();
     let asked = asked.chain(request_keys(&other, me));
@@ -104,8 +105,10 @@ pub(super) async fn unfriend(call: Call<'_>, mut params: Params) -> Result<Value
     let value = Value::Object(Vec::new());
     let value = call.commit(place.clone(), writes, value).await?;
     call.inner.forget_barrier(place);
-    call.tell_of(me, &other, "remove");
-    call.tell_of(&other, me, "remove");
+    if were {
+        call.tell_of(me, &other, "remove");
+        call.tell_of(&other, me, "remove");
+    }
     Ok(value)
 }
 
@@ -201,8 +204,10 @@ impl Call<'_> {
 
     async fn ask_plan(&self, other: &UserId, note: Option<&str>) -> Result<Plan, Failure> {
         let me = &self.caller.user;
-        self.has_room(FactTable::FriendRequest, other).await?;
-        self.has_room(FactTable::FriendAsked, me).await?;
+        for key in request_keys(me, other) {
+            self.has_room(&key, REQUESTS_MAX, "too many requests")
+                .await?;
+        }
         let now = self.inner.clock.timestamp();
         let ms = self.inner.settings.friend_request.as_millis();
         let until = now.plus_ms(u64::try_from(ms).unwrap_or(u64::MAX));
@@ -246,6 +251,8 @@ impl Call<'_> {
             };
             commit.writes.extend(self.record(&value));
             match self.inner.appender.commit(commit).await {
+                // The other may have asked at the same moment, and neither commit seen the other.
+                Ok(_) if op == "ask" && self.was_asked_by(other).await? => {}
                 Ok(_) => {
                     self.inner.forget_barrier(place);
                     self.tell_of(me, other, op);
@@ -266,6 +273,11 @@ impl Call<'_> {
         let now = self.inner.clock.timestamp();
         let found = self.inner.fact(key).await?;
         Ok(found.filter(|fact| !is_over(fact, now)))
+    }
+
+    async fn was_asked_by(&self, other: &UserId) -> Result<bool, Failure> {
+        let [theirs, _] = request_keys(other, &self.caller.user);
+        Ok(self.standing(&theirs).await?.is_some())
     }
 
     /// Both are friends, and what either asked is answered.
@@ -296,14 +308,6 @@ impl Call<'_> {
         writes.extend(mine.chain([theirs]).map(remove));
         let (state, op) = ("friends", "accept");
         Ok(Plan { writes, state, op })
-    }
-
-    async fn has_room(&self, table: FactTable, owner: &UserId) -> Result<(), Failure> {
-        let waiting = about(table, owner, None, REQUESTS_MAX);
-        if self.inner.facts(&waiting).await?.len() >= REQUESTS_MAX {
-            return Err(Failure::new(ErrorCode::Conflict, "too many requests"));
-        }
-        Ok(())
     }
 
     /// Tells a user's devices that something about another one is new in their lists.

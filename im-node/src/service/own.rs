@@ -1,7 +1,7 @@
 //! What is a user's alone, the same on all their devices: drafts, and messages they hid.
 
 use im_core::frame::{ErrorCode, Failure};
-use im_core::model::{Fact, FactKey, FactTable, Seq, UserId, Value, place_of};
+use im_core::model::{Fact, FactKey, FactTable, Seq, Value, place_of};
 use im_core::port::{FactQuery, Write};
 
 use super::facts::{remove, set};
@@ -9,9 +9,11 @@ use super::params::{Params, bad};
 use super::table::Call;
 
 /// Drafts of one user.
-const DRAFTS_MAX: usize = 500;
+const DRAFTS_MAX: usize = 200;
 /// Bytes of a draft, as JSON.
-const DRAFT_BYTES_MAX: usize = 32 * 1_024;
+const DRAFT_BYTES_MAX: usize = 8 * 1_024;
+/// Drafts, and messages that wait, given at once.
+const OWN_PAGE: usize = 20;
 /// Places in one call.
 const HIDE_MAX: usize = 100;
 /// Places given at once.
@@ -26,19 +28,13 @@ pub(super) async fn set_draft(call: Call<'_>, mut params: Params) -> Result<Valu
         .as_ref()
         .is_some_and(|json| json.len() > DRAFT_BYTES_MAX)
     {
-        let words = "draft: has more than 32768 bytes as JSON";
+        let words = "draft: has more than 8192 bytes as JSON";
         return Err(Failure::new(ErrorCode::TooLarge, words));
     }
     let user = &call.caller.user;
     let key = FactKey::new(FactTable::Draft, user.as_str(), conv.as_str());
     if json.is_some() {
-        let drafts = call
-            .inner
-            .facts(&own(FactTable::Draft, user, DRAFTS_MAX))
-            .await?;
-        if drafts.len() >= DRAFTS_MAX && drafts.iter().all(|fact| fact.key != key) {
-            return Err(Failure::new(ErrorCode::Conflict, "too many drafts"));
-        }
+        call.has_room(&key, DRAFTS_MAX, "too many drafts").await?;
     }
     let write = match json {
         Some(json) => set(key, json),
@@ -55,13 +51,8 @@ pub(super) async fn set_draft(call: Call<'_>, mut params: Params) -> Result<Valu
     Ok(value)
 }
 
-/// `drafts.list`: all drafts of the caller.
-pub(super) async fn drafts(call: Call<'_>, _: Params) -> Result<Value, Failure> {
-    let user = &call.caller.user;
-    let facts = call
-        .inner
-        .facts(&own(FactTable::Draft, user, DRAFTS_MAX))
-        .await?;
+/// `drafts.list`: the caller's drafts, in the order of their conversations' ids.
+pub(super) async fn drafts(call: Call<'_>, params: Params) -> Result<Value, Failure> {
     let draft = |fact: &Fact| {
         let draft = Value::from_json(&fact.value).unwrap_or(Value::Null);
         Value::object([
@@ -69,8 +60,8 @@ pub(super) async fn drafts(call: Call<'_>, _: Params) -> Result<Value, Failure> 
             ("draft", draft),
         ])
     };
-    let drafts: Vec<Value> = facts.iter().map(draft).collect();
-    Ok(Value::object([("drafts", Value::from(drafts))]))
+    call.own_page(FactTable::Draft, "drafts", params, draft)
+        .await
 }
 
 /// `messages.hide`: the caller no longer wants to see these, or wants to again (`on` false). For
@@ -130,18 +121,56 @@ pub(super) async fn hidden(call: Call<'_>, mut params: Params) -> Result<Value, 
     ]))
 }
 
-/// The first facts of a user.
-pub(super) fn own(table: FactTable, user: &UserId, limit: usize) -> FactQuery {
-    FactQuery::Of {
-        table,
-        owner: user.as_str().to_owned(),
-        after: None,
-        below: None,
-        limit,
-    }
-}
-
 impl Call<'_> {
+    /// Refuses one more fact of a user's than there may be. What is sent side by side may pass
+    /// together.
+    pub(super) async fn has_room(
+        &self,
+        key: &FactKey,
+        most: usize,
+        words: &str,
+    ) -> Result<(), Failure> {
+        if self.inner.fact(key).await?.is_some() {
+            return Ok(());
+        }
+        let all = FactQuery::Of {
+            table: key.table,
+            owner: key.owner.clone(),
+            after: None,
+            below: None,
+            limit: most,
+        };
+        if self.inner.facts(&all).await?.len() >= most {
+            return Err(Failure::new(ErrorCode::Conflict, words));
+        }
+        Ok(())
+    }
+
+    /// A page of facts that are the caller's alone, above a key.
+    pub(super) async fn own_page(
+        &self,
+        table: FactTable,
+        name: &'static str,
+        mut params: Params,
+        line: impl Fn(&Fact) -> Value,
+    ) -> Result<Value, Failure> {
+        let query = FactQuery::Of {
+            table,
+            owner: self.caller.user.as_str().to_owned(),
+            after: params.opt_text("after")?,
+            below: None,
+            limit: OWN_PAGE + 1,
+        };
+        let mut facts = self.inner.facts(&query).await?;
+        let more = facts.len() > OWN_PAGE;
+        facts.truncate(OWN_PAGE);
+        let lines: Vec<Value> = facts.iter().map(line).collect();
+        let mut out = vec![(name, Value::from(lines)), ("more", more.into())];
+        let last = facts.pop().filter(|_| more);
+        out.extend(last.map(|last| ("next", last.key.key.into())));
+        Ok(Value::object(out))
+    }
+
     /// Commits facts that are the caller's alone.
     pub(super) async fn put_own(&self, writes: Vec<Write>) -> Result<Value, Failure> {
         let place = place_of(FactTable::Setting, self.caller.user.as_str());

@@ -135,8 +135,11 @@ pub(crate) fn checked_text(
         let words = format!("{field}: has more than {chars_max} characters");
         return Err(Failure::new(ErrorCode::TooLarge, words));
     }
-    if text.chars().any(is_hidden) {
-        return Err(bad(field, "has control or direction characters"));
+    if text.is_empty() || text.chars().any(is_hidden) {
+        return Err(bad(
+            field,
+            "is empty, or has control or direction characters",
+        ));
     }
     Ok(Some(text))
 }
@@ -145,7 +148,7 @@ pub(crate) fn checked_text(
 pub(crate) const fn is_hidden(c: char) -> bool {
     matches!(
         c,
-        '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+        '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2066}'..='\u{2069}' | '\u{feff}'
     )
 }

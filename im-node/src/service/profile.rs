@@ -4,7 +4,7 @@ use im_core::frame::{ErrorCode, Failure};
 use im_core::model::{FactKey, FactTable, UserId, Value};
 
 use super::facts::set;
-use super::params::{Params, checked_text};
+use super::params::{Params, bad, checked_text};
 use super::table::Call;
 
 /// Characters of a name.
@@ -31,6 +31,17 @@ pub(super) async fn put(call: Call<'_>, mut params: Params) -> Result<Value, Fai
         ("picture", PICTURE_CHARS_MAX),
     ] {
         let text = checked_text(&mut params, field, max)?;
+        // Clients show it, so it must be no script: an address, or an uploaded object's id.
+        let is_odd = |text: &String| {
+            let is_address = text.starts_with("https://") || text.starts_with("http://");
+            field == "picture" && text.contains(':') && !is_address
+        };
+        if text.as_ref().is_some_and(is_odd) {
+            return Err(bad(
+                field,
+                "must start with https:// or http://, or be an id",
+            ));
+        }
         fields.extend(text.map(|text| (field, Value::from(text))));
     }
     if let Some(custom) = params.opt_value("custom") {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use im_core::frame::{
     ConvLine, ErrFrame, ErrorCode, Failure, Page, Pull, PullRange, RequestId, ServerFrame, Synced,
 };
-use im_core::model::{Entry, Seq, Stamps, UserId};
+use im_core::model::{Entry, Seq, Stamps, Timestamp, UserId};
 use im_core::port::{LogQuery, MembershipLine, View};
 use im_core::rule::{Action, ActorView, authorize};
 
@@ -143,10 +143,7 @@ impl Inner {
         let seen = |seq: Seq| seq >= first && seq <= last;
         let now = self.clock.timestamp();
         let shown = |mut entry: Entry| {
-            // What is over is not given, also before it is erased.
-            if entry.expires_at.is_some_and(|at| at <= now) {
-                entry.new.erase();
-            }
+            hide_ended(&mut entry, now);
             Arc::new(entry)
         };
         let entries = entries.into_iter().filter(|entry| seen(entry.seq));
@@ -177,9 +174,14 @@ impl Inner {
         // Who has a token, also one from when there was nothing, may have seen what they left.
         let first_time = since.is_none() || reset;
         let lines = page.lines.into_iter();
+        let now = self.clock.timestamp();
+        let shown = |mut line: MembershipLine| {
+            line.last.iter_mut().for_each(|last| hide_ended(last, now));
+            conv_line(line)
+        };
         let convs = lines
             .filter(|line| !first_time || line.member.is_in())
-            .map(conv_line);
+            .map(shown);
         Ok(Synced {
             id,
             convs: convs.collect(),
@@ -200,6 +202,13 @@ impl Inner {
                 failure,
             })),
         }
+    }
+}
+
+/// What is over is not given, also before it is erased.
+fn hide_ended(entry: &mut Entry, now: Timestamp) {
+    if entry.expires_at.is_some_and(|at| at <= now) {
+        entry.new.erase();
     }
 }
 

@@ -2,14 +2,15 @@
 //! once, however many nodes find it due.
 
 use im_core::frame::{ErrorCode, Failure};
-use im_core::model::{CmId, Draft, Fact, FactKey, FactTable, Timestamp, UserId, Value, place_of};
-use im_core::port::{Commit, Put, Was, Write};
+use im_core::model::{CmId, Draft, Fact, FactKey, FactTable, Timestamp, UserId, Value};
+use im_core::port::{Put, Standing, Was, Write};
 
 use super::facts::remove;
 use super::messages::draft;
-use super::own::own;
 use super::params::{Params, bad};
 use super::table::Call;
+use crate::appender::port_failure;
+use crate::due::change;
 use crate::node::Inner;
 
 /// Messages of one user that wait.
@@ -36,13 +37,8 @@ pub(super) async fn schedule(call: Call<'_>, mut params: Params) -> Result<Value
     call.inner.check_draft(&draft)?;
     let user = &call.caller.user;
     let key = key(user, &draft.cm_id);
-    let waiting = call
-        .inner
-        .facts(&own(FactTable::Scheduled, user, SCHEDULED_MAX))
+    call.has_room(&key, SCHEDULED_MAX, "too many wait already")
         .await?;
-    if waiting.len() >= SCHEDULED_MAX && waiting.iter().all(|fact| fact.key != key) {
-        return Err(Failure::new(ErrorCode::Conflict, "too many wait already"));
-    }
     let put = Put {
         key,
         to: Some((value.to_json(), Some(at))),
@@ -59,17 +55,15 @@ pub(super) async fn unschedule(call: Call<'_>, mut params: Params) -> Result<Val
     call.put_own(vec![write]).await
 }
 
-/// `messages.scheduled`: the caller's messages that wait.
-pub(super) async fn scheduled(call: Call<'_>, _: Params) -> Result<Value, Failure> {
-    let query = own(FactTable::Scheduled, &call.caller.user, SCHEDULED_MAX);
-    let facts = call.inner.facts(&query).await?;
+/// `messages.scheduled`: the caller's messages that wait, in the order of their `cm_id`s.
+pub(super) async fn scheduled(call: Call<'_>, params: Params) -> Result<Value, Failure> {
     let line = |fact: &Fact| {
         let at = fact.at.map_or(Value::Null, |at| at.0.into());
         let send = Value::from_json(&fact.value).unwrap_or(Value::Null);
         Value::object([("at", at), ("send", send)])
     };
-    let lines: Vec<Value> = facts.iter().map(line).collect();
-    Ok(Value::object([("scheduled", Value::from(lines))]))
+    call.own_page(FactTable::Scheduled, "scheduled", params, line)
+        .await
 }
 
 impl Inner {
@@ -79,24 +73,21 @@ impl Inner {
         let Ok(user) = UserId::new(fact.key.owner.clone()) else {
             return Ok(());
         };
+        // What was read a while ago may be another one by now, or none.
+        if self.fact(&fact.key).await?.as_ref() != Some(fact) {
+            return Ok(());
+        }
+        let standing = self.standing(&user).await;
+        if standing.map_err(|error| port_failure(&error))? != Standing::Active {
+            return self.end(fact, Vec::new()).await;
+        }
         let sent = match Value::from_json(&fact.value).map(Params::new).map(draft) {
             Ok(Ok(draft)) => self.sent_event(&user, &draft).await?,
             _ => refused_event(&fact.key.key, &bad("body", "can't be read")),
         };
         // Another node may have sent it as well, which is the same message; or its user has put
         // another one there, which stays.
-        let commit = Commit {
-            conv: place_of(FactTable::Scheduled, user.as_str())
-                .ok_or_else(|| bad("user", "has no facts"))?,
-            expect_version: None,
-            actor: None,
-            writes: vec![Write::Put(Put {
-                key: fact.key.clone(),
-                to: None,
-                was: Was::Value(fact.value.clone()),
-            })],
-        };
-        if self.appender.commit(commit).await.is_ok() {
+        if self.commit_due(fact, vec![change(fact, None)]).await? {
             self.tell(&[user], &sent);
         }
         Ok(())
@@ -110,7 +101,12 @@ impl Inner {
                 ("conv", conv.as_str().into()),
                 ("seq", appended.seq.0.into()),
             ])),
-            Err(failure) if failure.retry_after_ms.is_some() => Err(failure),
+            // Who is muted would wait for as long as that lasts.
+            Err(failure)
+                if failure.retry_after_ms.is_some() && failure.code != ErrorCode::Muted =>
+            {
+                Err(failure)
+            }
             Err(failure) => Ok(refused_event(draft.cm_id.as_str(), &failure)),
         }
     }

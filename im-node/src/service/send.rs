@@ -16,6 +16,7 @@ use im_core::rule::{Action, ActorView, Barrier, authorize, check_body};
 
 use super::caught::caught;
 use super::expiry;
+use super::params::bad;
 use crate::appender::{busy, failure, port_failure};
 use crate::node::Inner;
 use parking_lot::Mutex;
@@ -239,6 +240,9 @@ impl Inner {
 
     /// What any draft must keep to, whoever sends it.
     pub(super) fn check_draft(&self, draft: &Draft) -> Result<(), Failure> {
+        if draft.expires_ms.is_some() && draft.body.kind().family() == Family::Change {
+            return Err(bad("expires_ms", "a change has no end of its own"));
+        }
         Ok(check_body(&draft.body, &self.settings.limits)?)
     }
 

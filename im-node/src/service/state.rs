@@ -38,14 +38,18 @@ pub(super) async fn states(call: Call<'_>, mut params: Params) -> Result<Value, 
             states.entry(seq).or_default().add(mark);
         }
     }
-    // Of the last message some may be missing.
-    let more = (!whole).then(|| states.pop_last()).flatten();
+    // Of the last message some may be missing: it comes again, unless it is more than a page alone.
+    let more = match states.last_key_value() {
+        Some((seq, _)) if !whole && states.len() == 1 => Some(seq.next()),
+        _ if whole => None,
+        _ => states.pop_last().map(|(seq, _)| seq),
+    };
     let states: Vec<Value> = states
         .iter()
         .map(|(seq, state)| state.to_value(*seq))
         .collect();
     let mut out = vec![("states", Value::from(states))];
-    out.extend(more.map(|(seq, _)| ("more_from", seq.0.into())));
+    out.extend(more.map(|seq| ("more_from", seq.0.into())));
     Ok(Value::object(out))
 }
 
@@ -88,9 +92,10 @@ pub(super) async fn readers(call: Call<'_>, mut params: Params) -> Result<Value,
             .collect::<Vec<Value>>()
             .into()
     };
-    let read = |member: &&Member| member.read >= seq;
-    let delivered = |member: &&Member| member.delivered >= seq && member.read < seq;
-    let waiting = |member: &&Member| member.delivered < seq && member.first_seq <= seq;
+    let sees = |member: &&Member| member.first_seq <= seq;
+    let read = |member: &&Member| sees(member) && member.read >= seq;
+    let delivered = |member: &&Member| sees(member) && member.delivered >= seq && member.read < seq;
+    let waiting = |member: &&Member| sees(member) && member.delivered < seq;
     Ok(Value::object([
         ("read", names(&read)),
         ("delivered", names(&delivered)),
@@ -110,10 +115,10 @@ impl Call<'_> {
     pub(super) async fn seen(&self, conv: &ConversationId) -> Result<(Seq, Seq), Failure> {
         let view = self.view(conv, &[]).await?;
         let me = self.me(&view);
-        self.authorize(Action::Pull, &view, me)?;
+        self.authorize(Action::See, &view, me)?;
         let me = me.ok_or_else(|| Failure::new(ErrorCode::NotFound, "no such conversation"))?;
         let first = me.first_seq.max(view.conversation.first_seq);
-        Ok((first, me.left_seq.unwrap_or(view.conversation.head)))
+        Ok((first, view.conversation.head))
     }
 }
 
@@ -151,6 +156,11 @@ impl State {
 
     fn to_value(&self, seq: Seq) -> Value {
         let mut out = vec![("seq", Value::from(seq.0))];
+        let recalled = self.fields.iter().find(|(field, _)| *field == "recalled");
+        if let Some(recalled) = recalled {
+            out.push(recalled.clone());
+            return Value::object(out);
+        }
         out.extend(self.fields.iter().cloned());
         if !self.reactions.is_empty() {
             let reaction = |(emoji, (count, users)): (&String, &(u64, Vec<Value>))| {

@@ -293,3 +293,63 @@ proptest! {
         });
     }
 }
+
+/// An edit and the recall of the same message that are on their way at once, from two devices:
+/// nothing of it is left, whichever comes first.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_that_crosses_a_recall_leaves_nothing() {
+    let world = World::new().await;
+    let g = world.group("al", &["bo"]).await;
+    for n in 0..40 {
+        let said = world.say("bo", &g, &format!("secret {n}")).await;
+        let (edit, recall) = (edit(said, &format!("secret e{n}")), recall(said));
+        let reaction = react(said, "secret", true);
+        let (edited, recalled, _) = tokio::join!(
+            world.body("bo", &g, &edit),
+            world.body("al", &g, &recall),
+            world.body("al", &g, &reaction)
+        );
+        assert!(recalled.is_ok(), "{recalled:?}");
+        assert!(
+            edited.is_ok() || edited == Err(ErrorCode::NotFound),
+            "{edited:?}"
+        );
+        let log = world.log(&g).await;
+        let bodies: Vec<_> = log.iter().map(|entry| entry.body.json()).collect();
+        let texts = bodies.iter().filter(|body| body.contains("text"));
+        assert!(
+            !texts.clone().any(|body| body.contains("secret")),
+            "{:?}",
+            texts.collect::<Vec<_>>()
+        );
+        let states = states(&world, &g, "al").await;
+        let state = states
+            .iter()
+            .find(|(seq, _)| *seq == said)
+            .map(|(_, state)| state.to_json());
+        let state = state.unwrap();
+        assert!(
+            !state.contains("secret") && state.contains("recalled"),
+            "{state}"
+        );
+    }
+}
+
+/// Who left is told nothing of what was done since.
+#[tokio::test]
+async fn who_left_is_told_no_states() {
+    let world = World::new().await;
+    let g = world.group("al", &["bo"]).await;
+    let said = world.say("al", &g, "x").await;
+    world.gives("bo", "groups.leave", &of(&g, ""), "{}").await;
+    let seq = format!(r#","seq":{},"from":1,"to":9,"seqs":[{}]"#, said.0, said.0);
+    for method in [
+        "conv.states",
+        "conv.pins",
+        "messages.readers",
+        "messages.hide",
+    ] {
+        let refused = world.call("bo", method, &of(&g, &seq)).await;
+        assert_eq!(refused, Err(ErrorCode::NotMember), "{method}");
+    }
+}

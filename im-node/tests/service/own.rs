@@ -8,7 +8,7 @@ use super::kit::World;
 async fn a_draft_is_there_until_it_is_empty() {
     let world = World::new().await;
     world
-        .gives("al", "drafts.list", "{}", r#"{"drafts":[]}"#)
+        .gives("al", "drafts.list", "{}", r#"{"drafts":[],"more":false}"#)
         .await;
     for (conv, draft) in [
         ("g", r#"{"text":"hal"}"#),
@@ -18,26 +18,27 @@ async fn a_draft_is_there_until_it_is_empty() {
         let params = format!(r#"{{"conv":"{conv}","draft":{draft}}}"#);
         world.gives("al", "drafts.set", &params, "{}").await;
     }
-    let all = r#"{"drafts":[{"conv":"d","draft":1},{"conv":"g","draft":{"text":"hallo"}}]}"#;
+    let all =
+        r#"{"drafts":[{"conv":"d","draft":1},{"conv":"g","draft":{"text":"hallo"}}],"more":false}"#;
     world.gives("al", "drafts.list", "{}", all).await;
     world
-        .gives("bo", "drafts.list", "{}", r#"{"drafts":[]}"#)
+        .gives("bo", "drafts.list", "{}", r#"{"drafts":[],"more":false}"#)
         .await;
     world
         .gives("al", "drafts.set", r#"{"conv":"g"}"#, "{}")
         .await;
-    let rest = r#"{"drafts":[{"conv":"d","draft":1}]}"#;
+    let rest = r#"{"drafts":[{"conv":"d","draft":1}],"more":false}"#;
     world.gives("al", "drafts.list", "{}", rest).await;
 }
 
 #[tokio::test]
 async fn drafts_are_bounded() {
     let world = World::new().await;
-    let long = "x".repeat(33_000);
+    let long = "x".repeat(9_000);
     let params = format!(r#"{{"conv":"g","draft":"{long}"}}"#);
     let refused = world.call("al", "drafts.set", &params).await;
     assert_eq!(refused, Err(ErrorCode::TooLarge));
-    for n in 0..500 {
+    for n in 0..200 {
         let params = format!(r#"{{"conv":"g{n}","draft":1}}"#);
         world.gives("al", "drafts.set", &params, "{}").await;
     }

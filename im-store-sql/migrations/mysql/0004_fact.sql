@@ -9,7 +9,7 @@ CREATE TABLE im_fact (
     slot BIGINT NOT NULL,
     PRIMARY KEY (kind, owner, fact_key),
     INDEX im_fact_at (kind, at),
-    INDEX im_fact_slot (slot)
+    INDEX im_fact_slot (slot, kind, owner, fact_key)
 ) ENGINE = InnoDB;
 
 -- How often a node has started is one of them; its slot is that of "everyone".

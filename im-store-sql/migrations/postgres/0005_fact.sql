@@ -10,6 +10,7 @@ CREATE TABLE im_fact (
     PRIMARY KEY (kind, owner, fact_key)
 );
 CREATE INDEX im_fact_at ON im_fact (kind, at) WHERE at IS NOT NULL;
+CREATE INDEX im_fact_slot ON im_fact (slot, kind, owner, fact_key);
 
 -- How often a node has started is one of them; its slot is that of "everyone".
 INSERT INTO im_fact (kind, owner, fact_key, value, at, slot)

@@ -64,7 +64,6 @@ impl Dialect for PostgresDialect {
         "CREATE INDEX IF NOT EXISTS im_conversation_slot ON im_conversation (slot, id)",
         "CREATE INDEX IF NOT EXISTS im_block_slot ON im_block (slot)",
         "CREATE INDEX IF NOT EXISTS im_answer_slot ON im_answer (slot)",
-        "CREATE INDEX IF NOT EXISTS im_fact_slot ON im_fact (slot)",
     ];
     const NEWEST: &'static str = stamp::NEWEST;
     const HOLDS_SLOTS: bool = true;

@@ -3,6 +3,7 @@
 use im_core::model::{Fact, FactKey};
 use im_core::port::{Commit, FactQuery, PortError, Put, Rejected};
 use im_core::rule::commit::{check_facts, puts};
+use sqlx::QueryBuilder;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::error::port_error;
@@ -45,46 +46,45 @@ pub(super) async fn facts<'e, E>(conn: E, query: &FactQuery) -> Result<Vec<Fact>
 where
     E: sqlx::Executor<'e, Database = sqlx::Sqlite>,
 {
-    let found = match query {
-        FactQuery::One(FactKey { table, owner, key }) => sqlx::query(
-            "SELECT kind, owner, fact_key, value, at FROM im_fact \
-             WHERE kind = ? AND owner = ? AND fact_key = ?",
-        )
-        .bind(table.as_str())
-        .bind(owner.as_str())
-        .bind(key.as_str()),
+    let mut text = QueryBuilder::<sqlx::Sqlite>::new(
+        "SELECT kind, owner, fact_key, value, at FROM im_fact WHERE kind = ",
+    );
+    match query {
+        FactQuery::One(FactKey { table, owner, key }) => {
+            text.push_bind(table.as_str());
+            text.push(" AND owner = ").push_bind(owner.as_str());
+            text.push(" AND fact_key = ").push_bind(key.as_str());
+        }
         FactQuery::Of {
             table,
             owner,
             after,
             below,
             limit,
-        } => sqlx::query(
-            "SELECT kind, owner, fact_key, value, at FROM im_fact \
-             WHERE kind = ? AND owner = ? AND fact_key >= ? AND (? OR fact_key > ?) \
-             AND (? OR fact_key < ?) ORDER BY fact_key LIMIT ?",
-        )
-        .bind(table.as_str())
-        .bind(owner.as_str())
-        .bind(after.as_deref().unwrap_or(""))
-        .bind(after.is_none())
-        .bind(after.as_deref().unwrap_or(""))
-        .bind(below.is_none())
-        .bind(below.as_deref().unwrap_or(""))
-        .bind(*limit as i64),
+        } => {
+            text.push_bind(table.as_str());
+            text.push(" AND owner = ").push_bind(owner.as_str());
+            // Only bounds that are there: others are none for the index.
+            if let Some(after) = after {
+                text.push(" AND fact_key > ").push_bind(after.as_str());
+            }
+            if let Some(below) = below {
+                text.push(" AND fact_key < ").push_bind(below.as_str());
+            }
+            text.push(" ORDER BY fact_key LIMIT ")
+                .push_bind(*limit as i64);
+        }
         FactQuery::Due {
             table,
             until,
             limit,
-        } => sqlx::query(
-            "SELECT kind, owner, fact_key, value, at FROM im_fact \
-             WHERE kind = ? AND at <= ? ORDER BY at LIMIT ?",
-        )
-        .bind(table.as_str())
-        .bind(until.0)
-        .bind(*limit as i64),
-    };
-    let found = found.fetch_all(conn).await.map_err(port_error)?;
+        } => {
+            text.push_bind(table.as_str());
+            text.push(" AND at <= ").push_bind(until.0);
+            text.push(" ORDER BY at LIMIT ").push_bind(*limit as i64);
+        }
+    }
+    let found = text.build().fetch_all(conn).await.map_err(port_error)?;
     found.iter().map(fact).collect()
 }
 

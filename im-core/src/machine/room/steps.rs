@@ -48,9 +48,13 @@ impl<H> Room<H> {
         if entry.body.kind() != Kind::Recall {
             return;
         }
-        let target = entry.body.value().get("target").and_then(Value::as_int);
-        let is_it = |kept: &&mut Arc<Entry>| i64::try_from(kept.seq.0).ok() == target;
-        if let Some(kept) = self.ring.iter_mut().find(is_it) {
+        let target = |entry: &Entry| entry.body.value().get("target").and_then(Value::as_int);
+        let of = target(entry);
+        let is_of = |kept: &Arc<Entry>| {
+            i64::try_from(kept.seq.0).ok() == of
+                || (kept.body.kind() == Kind::Edit && target(kept) == of)
+        };
+        for kept in self.ring.iter_mut().filter(|kept| is_of(kept)) {
             let mut erased = Entry::clone(kept);
             erased.new.erase();
             *kept = Arc::new(erased);

@@ -63,7 +63,7 @@ trait Server: Dialect {
 }
 
 /// What [`Server::look`] reads.
-const LOOK: &str = "SELECT starts FROM im_meta";
+const LOOK: &str = "SELECT one FROM im_meta";
 
 impl Server for PostgresDialect {
     const VARIABLE: &'static str = "IMKIT_TEST_POSTGRES_URL";

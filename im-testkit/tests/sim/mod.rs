@@ -21,7 +21,7 @@ const ONCE_BROKEN: [u64; 19] = [
 /// that the store took back while its tier was away, and a flusher that gets nowhere.
 const ONCE_BROKEN_SINCE: [u64; 3] = [1_915, 1_946, 2_425];
 /// Seeds within which a planted bug must be caught.
-const PLANTED_SEEDS_MAX: u64 = 60;
+const PLANTED_SEEDS_MAX: u64 = 120;
 
 fn options(planted: Option<Planted>) -> Options {
     let options = planted.map_or_else(Options::default, Options::planted);

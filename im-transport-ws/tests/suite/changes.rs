@@ -52,15 +52,27 @@ async fn a_change_is_its_authors_or_of_those_above_and_names_what_was_said_here(
         assert_eq!(change(&mut ben, &conv, n, &edit(seq)).await, by_ben);
         assert_eq!(change(&mut cara, &conv, n, &edit(seq)).await, by_cara);
     }
-    for (seq, [by_ana, by_ben, by_cara]) in [
-        (of_ana, ["ok", "forbidden", "forbidden"]),
-        (of_ben, ["ok", "ok", "forbidden"]),
-        (of_cara, ["ok", "ok", "ok"]),
-    ] {
-        assert_eq!(change(&mut ana, &conv, n, &recall(seq)).await, by_ana);
-        assert_eq!(change(&mut ben, &conv, n, &recall(seq)).await, by_ben);
-        assert_eq!(change(&mut cara, &conv, n, &recall(seq)).await, by_cara);
+    for seq in [of_ana, of_ben, of_cara] {
         assert_eq!(change(&mut cara, &conv, n, &react(seq)).await, "ok");
+    }
+    // Each of a message of its own: what is recalled is there no more.
+    let mut m = 0;
+    for (author, [by_ana, by_ben, by_cara]) in [
+        (0, ["ok", "forbidden", "forbidden"]),
+        (1, ["ok", "ok", "forbidden"]),
+        (2, ["ok", "ok", "ok"]),
+    ] {
+        for (by, expected) in [(0, by_ana), (1, by_ben), (2, by_cara)] {
+            m += 1;
+            let mut all = [&mut ana, &mut ben, &mut cara];
+            let sent = all[author].send(&format!("r{m}"), &to, "taken back").await;
+            let seq = int(&sent, "seq");
+            let refused = change(all[by], &conv, n, &recall(seq)).await;
+            assert_eq!(refused, expected, "{author} {by}");
+            let again = if expected == "ok" { "not_found" } else { "ok" };
+            assert_eq!(change(all[author], &conv, n, &recall(seq)).await, again);
+            assert_eq!(change(all[2], &conv, n, &react(seq)).await, "not_found");
+        }
     }
     assert_eq!(change(&mut cara, &conv, n, &pin(of_ana)).await, "forbidden");
     assert_eq!(change(&mut ben, &conv, n, &pin(of_ana)).await, "ok");

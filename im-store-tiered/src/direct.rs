@@ -235,10 +235,13 @@ impl Inner {
                 _ => refused = Some(seen),
             }
         }
-        if self.is_cached() {
-            self.append_anew(&pending).await?;
+        if !self.is_cached() {
+            return self.settle(&pending, Settle::Forget).await;
         }
-        self.settle(&pending, Settle::Forget).await
+        match self.append_anew(&pending).await? {
+            Some(last) => self.settle(&last, Settle::Forget).await,
+            None => Ok(()),
+        }
     }
 
     async fn settle(&self, closed: &Pending, settle: Settle) -> Result<(), PortError> {
@@ -249,11 +252,17 @@ impl Inner {
     }
 
     /// What was answered of a void part and is not in the store is appended there; as it stands
-    /// elsewhere then, the log begins another epoch.
-    async fn append_anew(&self, pending: &Pending) -> Result<(), PortError> {
+    /// elsewhere then, the log begins another epoch. Gives the part as it is closed last; `None`
+    /// when there is none any more.
+    async fn append_anew(&self, pending: &Pending) -> Result<Option<Pending>, PortError> {
         let conv = &pending.conv;
         let Some(view) = self.cold.view(conv, &[]).await? else {
-            return Ok(());
+            return Ok(Some(pending.clone()));
+        };
+        // After the store was read: somebody else may have let the log go on meanwhile, under a
+        // number that the store shows, and then nothing of it is void.
+        let Some(pending) = self.hot.close(conv, Some(pending.holder)).await? else {
+            return Ok(None);
         };
         let query = LogQuery::After {
             seq: Seq(pending.run.first.0.saturating_sub(1)),
@@ -269,9 +278,9 @@ impl Inner {
             .collect();
         let holder = view.conversation.holder;
         if holder == Holder(0) && missing.is_empty() {
-            return Ok(());
+            return Ok(Some(pending));
         }
-        let lost = !missing.is_empty() || self.may_lack(pending);
+        let lost = !missing.is_empty() || self.may_lack(&pending);
         let mut batch = vec![hold_commit(conv, holder, Holder(0), None, lost)];
         batch.extend(missing.into_iter().map(|entry| Commit {
             conv: conv.clone(),
@@ -280,7 +289,8 @@ impl Inner {
             writes: vec![Write::Append(entry)],
         }));
         note_lost(lost);
-        done(self.cold.commit(&batch).await)
+        done(self.cold.commit(&batch).await)?;
+        Ok(Some(pending))
     }
 
     /// Whether ids of that time and before count no more.

@@ -66,7 +66,7 @@ pub enum Write {
     /// each other.
     Record(Record),
     /// Writes, changes or removes a fact. The commit's conversation must be the fact's
-    /// [place](FactKey::place). Needs no conversation.
+    /// [place](crate::model::FactKey::place). Needs no conversation.
     Put(Put),
     /// Takes, keeps or gives up the log. While somebody holds it, a commit that changes the log,
     /// its members or its title is rejected as [`Fenced`](super::PortErrorKind::Fenced), but for

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use im_core::machine::{RoomEvent, RoomRead};
-use im_core::model::{ConversationId, Entry, Kind, Member, Role, Seq, UserId};
+use im_core::model::{ConversationId, Entry, Kind, Seq};
 use im_core::port::{Commit, Committed, LogQuery, NewConversation, Rejected, Write};
 use im_core::rule::commit::begin;
 use im_core::rule::{MemberEvent, MemberEventOp};
@@ -105,7 +105,7 @@ impl Inner {
         if here.is_empty() {
             return;
         }
-        let (info, _) = begin(conv, made);
+        let (info, members) = begin(conv, made);
         let room = self.open_room(conv, |room, state| {
             let first = state.info.is_none();
             if !first {
@@ -113,11 +113,10 @@ impl Inner {
             }
             state.learn(&info);
             state.checked = true;
-            for (user, role) in &made.members {
-                let Some(local) = here.iter().find(|local| local.id == *user) else {
+            for member in members {
+                let Some(local) = here.iter().find(|local| local.id == member.user) else {
                     continue;
                 };
-                let member = first_member(user, *role);
                 announce(local, &line(&info, &member));
                 enter(room, state, local, member, Seq(0));
             }
@@ -302,17 +301,4 @@ fn created(commit: &Commit) -> Option<NewConversation> {
         Write::Create(made) => Some(made.clone()),
         _ => None,
     })
-}
-
-fn first_member(user: &UserId, role: Role) -> Member {
-    Member {
-        user: user.clone(),
-        role,
-        first_seq: Seq(1),
-        left_seq: None,
-        version: Seq(0),
-        muted_until: None,
-        delivered: Seq(0),
-        read: Seq(0),
-    }
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use im_core::frame::Failure;
 use im_core::model::{Fact, FactTable};
-use im_core::port::{Commit, FactQuery, Put, Rejected, Was, Write};
+use im_core::port::{Commit, FactQuery, Rejected, Write};
 
 use crate::appender::failure;
 use crate::node::Inner;
+use crate::service::put_on;
 
 /// Facts of one table taken at once; the rest the next time.
 const DUE_MAX: usize = 200;
@@ -64,13 +65,13 @@ impl Inner {
     /// Does what is due, and removes the fact, if that is what it was: else somebody else did it,
     /// or it is another one by now.
     pub(crate) async fn end(&self, fact: &Fact, mut writes: Vec<Write>) -> Result<(), Failure> {
-        writes.push(change(fact, None));
+        writes.push(put_on(fact, None));
         self.commit_due(fact, writes).await.map(drop)
     }
 
     async fn put_off(&self, fact: &Fact) -> Result<(), Failure> {
         let at = self.clock.timestamp().plus_ms(AGAIN_MS);
-        let later = change(fact, Some((fact.value.clone(), Some(at))));
+        let later = put_on(fact, Some((fact.value.clone(), Some(at))));
         self.commit_due(fact, vec![later]).await.map(drop)
     }
 
@@ -95,16 +96,4 @@ impl Inner {
             Err(rejected) => Err(failure(&rejected)),
         }
     }
-}
-
-/// A change of a fact on the condition that it is what was read.
-pub(crate) fn change(
-    fact: &Fact,
-    to: Option<(String, Option<im_core::model::Timestamp>)>,
-) -> Write {
-    Write::Put(Put {
-        key: fact.key.clone(),
-        to,
-        was: Was::Value(fact.value.clone()),
-    })
 }

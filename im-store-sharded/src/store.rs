@@ -88,12 +88,7 @@ impl Store for Sharded {
             let from: Vec<_> = (0..self.shards.len()).map(|at| one(since, at)).collect();
             let asked = self.shards.iter().zip(&from);
             let asked = asked.map(|(shard, from)| shard.memberships(user, from, share, detail));
-            let pages = join_all(asked).await.into_iter().enumerate();
-            let pages = pages.map(|(at, page)| {
-                counts::note(at, &page);
-                page
-            });
-            let pages = pages.collect::<Result<Vec<_>, _>>()?;
+            let pages = all_of(asked).await?;
             // Also of a map that lacks a slot: nobody else may be there to look again.
             let is_same = self.refresh().await?.is_same_as(&map);
             if is_same && map.orphan().is_none() {
@@ -178,12 +173,7 @@ impl Store for Sharded {
         loop {
             let map = self.map();
             let asked = self.shards.iter().map(|shard| shard.facts(&query));
-            let pages = join_all(asked).await.into_iter().enumerate();
-            let pages = pages.map(|(at, page)| {
-                counts::note(at, &page);
-                page
-            });
-            let pages = pages.collect::<Result<Vec<_>, _>>()?;
+            let pages = all_of(asked).await?;
             let is_same = self.refresh().await?.is_same_as(&map);
             if is_same && map.orphan().is_none() {
                 let Some(mut all) = joined_facts(&map, pages, &query) else {
@@ -380,6 +370,18 @@ fn joined(
         stamps: merged.stamps,
         more: merged.more,
     }
+}
+
+/// What every database gave, or the first failure.
+async fn all_of<T>(
+    asked: impl Iterator<Item = impl Future<Output = Result<T, PortError>>>,
+) -> Result<Vec<T>, PortError> {
+    let pages = join_all(asked).await.into_iter().enumerate();
+    let noted = pages.map(|(at, page)| {
+        counts::note(at, &page);
+        page
+    });
+    noted.collect()
 }
 
 /// In order, what each database gave of the slots that it has. `None`: what a move left in one has

@@ -1,4 +1,4 @@
-//! Facts: the small things beside the logs, such as a friendship, a draft, an invite link.
+//! Facts: the small things beside the logs, such as a friendship, a draft, a pin.
 
 use super::conversation::direct_id;
 use super::id::{ConversationId, Timestamp, UserId};
@@ -37,8 +37,6 @@ named! {
         FriendAsked = "friend_asked",
         /// What a user says of themselves, key `""`. `User`.
         Profile = "profile",
-        /// A user's settings, by name. `User`.
-        Setting = "setting",
         /// What a user has begun to write, by conversation. `User`.
         Draft = "draft",
         /// Messages that a user no longer wants to see: `conv` `\n` place. `User`.
@@ -51,30 +49,8 @@ named! {
         Pin = "pin",
         /// A conversation's settings, by name. `Conversation`.
         Rule = "rule",
-        /// A member's name in a group, by user. `Conversation`.
-        Nickname = "nickname",
-        /// Links that let people into a group, by their secret. `Conversation`.
-        Invite = "invite",
-        /// Who asks to join a group, by user. `Conversation`.
-        JoinRequest = "join_request",
-        /// Announcements of a group, by the place of their entry. `Conversation`.
-        Announcement = "announcement",
-        /// Who has read an announcement: place `\n` user. `Conversation`.
-        AnnouncementRead = "announcement_read",
         /// Messages that wait for their time, by their `cm_id`. `User`.
         Scheduled = "scheduled",
-        /// Sensitive words. `Everyone`.
-        Word = "word",
-        /// What an admin has decided about a user: a ban, a mute. `User`.
-        Standing = "standing",
-        /// What users have reported, and what a word holds for review. `Everyone`.
-        Report = "report",
-        /// What admins did. Never changed. `Everyone`.
-        Audit = "audit",
-        /// Packs of stickers and emoji. `Everyone`.
-        Pack = "pack",
-        /// Channels that anybody finds. `Everyone`.
-        PublicChannel = "public_channel",
     }
 }
 
@@ -84,27 +60,9 @@ impl FactTable {
     pub const fn owner(self) -> FactOwner {
         match self {
             Self::Friend | Self::FriendRequest | Self::FriendAsked => FactOwner::Pair,
-            Self::Profile
-            | Self::Setting
-            | Self::Draft
-            | Self::Hidden
-            | Self::Scheduled
-            | Self::Standing => FactOwner::User,
-            Self::Mark
-            | Self::Expiry
-            | Self::Pin
-            | Self::Rule
-            | Self::Nickname
-            | Self::Invite
-            | Self::JoinRequest
-            | Self::Announcement
-            | Self::AnnouncementRead => FactOwner::Conversation,
-            Self::Start
-            | Self::Word
-            | Self::Report
-            | Self::Audit
-            | Self::Pack
-            | Self::PublicChannel => FactOwner::Everyone,
+            Self::Profile | Self::Draft | Self::Hidden | Self::Scheduled => FactOwner::User,
+            Self::Mark | Self::Expiry | Self::Pin | Self::Rule => FactOwner::Conversation,
+            Self::Start => FactOwner::Everyone,
         }
     }
 }
@@ -213,7 +171,7 @@ mod tests {
             FactKey::new(FactTable::Friend, "a", ""),
             FactKey::new(FactTable::Draft, "", "g"),
             FactKey::new(FactTable::Draft, "a", long),
-            FactKey::new(FactTable::Word, "x".repeat(513), "w"),
+            FactKey::new(FactTable::Start, "x".repeat(513), "w"),
         ] {
             assert_eq!(key.place(), None);
         }

@@ -2,7 +2,7 @@
 
 use im_core::frame::{ErrorCode, Failure};
 use im_core::model::{Value, direct_id};
-use im_core::port::{Commit, Write};
+use im_core::port::Write;
 
 use super::params::Params;
 use super::table::Call;
@@ -25,18 +25,9 @@ async fn set(call: Call<'_>, mut params: Params, on: bool) -> Result<Value, Fail
         ));
     }
     let conv = direct_id(&user, &other);
+    let writes = vec![Write::Block { user, other, on }];
     let value = Value::Object(Vec::new());
-    let mut writes = vec![Write::Block { user, other, on }];
-    writes.extend(call.record(&value));
-    let commit = Commit {
-        conv: conv.clone(),
-        expect_version: None,
-        actor: None,
-        writes,
-    };
-    if let Err(rejected) = call.inner.appender.commit(commit).await {
-        return call.done_or(rejected);
-    }
+    let value = call.commit(conv.clone(), writes, value).await?;
     call.inner.forget_barrier(conv);
     Ok(value)
 }

@@ -3,7 +3,7 @@
 use im_core::frame::{ErrorCode, Failure};
 use im_core::model::{Body, ConversationId, Member, NewEntry, UserId, Value, requested_id};
 use im_core::port::{
-    Commit, MemberChange, MemberOp, Record, RecordKey, Rejected, Standing, View, Write,
+    Commit, FirstSeq, MemberChange, MemberOp, Record, RecordKey, Rejected, Standing, View, Write,
 };
 use im_core::rule::{Action, ActorView, MemberEvent, MemberEventOp, authorize};
 
@@ -18,6 +18,15 @@ const DECIDE_TRIES_MAX: u32 = 8;
 pub(super) struct Plan {
     pub(super) body: Body,
     pub(super) writes: Vec<Write>,
+}
+
+/// What those see who join now.
+pub(super) const fn sees(view: &View) -> FirstSeq {
+    if view.conversation.hide_history {
+        FirstSeq::Here
+    } else {
+        FirstSeq::All
+    }
 }
 
 fn find<'a>(view: &'a View, user: &UserId) -> Result<&'a Member, Failure> {

@@ -1,7 +1,7 @@
 //! Reading and writing facts, as the service's methods do.
 
 use im_core::frame::Failure;
-use im_core::model::{ConversationId, Fact, FactKey, Value};
+use im_core::model::{ConversationId, Fact, FactKey, FactTable, Timestamp, Value};
 use im_core::port::{Commit, FactQuery, Put, Was, Write};
 
 use super::table::Call;
@@ -22,6 +22,32 @@ impl Inner {
 }
 
 impl Call<'_> {
+    /// A page of the facts of a table that are the caller's, above a key; `line` says how each is
+    /// shown, if it is.
+    pub(super) async fn page(
+        &self,
+        (table, name): (FactTable, &'static str),
+        after: Option<String>,
+        limit: usize,
+        line: impl Fn(&Fact) -> Option<Value>,
+    ) -> Result<Value, Failure> {
+        let query = FactQuery::Of {
+            table,
+            owner: self.caller.user.as_str().to_owned(),
+            after,
+            below: None,
+            limit: limit + 1,
+        };
+        let mut facts = self.inner.facts(&query).await?;
+        let more = facts.len() > limit;
+        facts.truncate(limit);
+        let lines: Vec<Value> = facts.iter().filter_map(line).collect();
+        let mut out = vec![(name, Value::from(lines)), ("more", more.into())];
+        let last = facts.pop().filter(|_| more);
+        out.extend(last.map(|last| ("next", last.key.key.into())));
+        Ok(Value::object(out))
+    }
+
     /// Commits what needs no version, beside the answer if the call has a key.
     pub(super) async fn commit(
         &self,
@@ -58,5 +84,14 @@ pub(crate) fn remove(key: FactKey) -> Write {
         key,
         to: None,
         was: Was::Any,
+    })
+}
+
+/// Changes or removes a fact on the condition that it is what was read.
+pub(crate) fn put_on(read: &Fact, to: Option<(String, Option<Timestamp>)>) -> Write {
+    Write::Put(Put {
+        key: read.key.clone(),
+        to,
+        was: Was::Value(read.value.clone()),
     })
 }

@@ -5,10 +5,10 @@
 
 use im_core::frame::{ErrorCode, Failure, Limits};
 use im_core::model::{Fact, FactKey, FactTable, Timestamp, UserId, Value, direct_id};
-use im_core::port::{Commit, FactQuery, Put, Rejected, Was, Write};
+use im_core::port::{Commit, Put, Rejected, Was, Write};
 use im_core::rule::Barrier;
 
-use super::facts::remove;
+use super::facts::{put_on, remove};
 use super::params::{Params, checked_text};
 use super::table::Call;
 use crate::appender::failure;
@@ -122,18 +122,18 @@ pub(super) async fn set(call: Call<'_>, mut params: Params) -> Result<Value, Fai
 
 /// `friends.list`: the caller's friends, in the order of their ids.
 pub(super) async fn list(call: Call<'_>, params: Params) -> Result<Value, Failure> {
-    call.page(FactTable::Friend, "friends", params).await
+    call.others(FactTable::Friend, "friends", params).await
 }
 
 /// `friends.requests`: who asks the caller, and has no answer yet.
 pub(super) async fn requests(call: Call<'_>, params: Params) -> Result<Value, Failure> {
-    call.page(FactTable::FriendRequest, "requests", params)
+    call.others(FactTable::FriendRequest, "requests", params)
         .await
 }
 
 /// `friends.asked`: whom the caller has asked, and has no answer from yet.
 pub(super) async fn asked(call: Call<'_>, params: Params) -> Result<Value, Failure> {
-    call.page(FactTable::FriendAsked, "asked", params).await
+    call.others(FactTable::FriendAsked, "asked", params).await
 }
 
 /// A change that writes nothing, on the condition that the fact is not there.
@@ -145,32 +145,17 @@ fn absent(key: FactKey) -> Write {
     })
 }
 
-fn set_plan(known: Fact, remark: Option<&str>, list: Option<&str>) -> Plan {
+fn set_plan(known: &Fact, remark: Option<&str>, list: Option<&str>) -> Plan {
     let since = Value::from_json(&known.value).ok();
     let since = since.and_then(|value| value.get("since").cloned());
     let mut fields = vec![("since", since.unwrap_or(Value::Null))];
     fields.extend(remark.map(|it| ("remark", it.into())));
     fields.extend(list.map(|it| ("list", it.into())));
-    let put = Put {
-        key: known.key,
-        to: Some((Value::object(fields).to_json(), None)),
-        was: Was::Value(known.value),
-    };
+    let to = Some((Value::object(fields).to_json(), None));
     Plan {
-        writes: vec![Write::Put(put)],
+        writes: vec![put_on(known, to)],
         state: "friends",
         op: "set",
-    }
-}
-
-/// The facts about others that a user has, above one.
-fn about(table: FactTable, owner: &UserId, after: Option<String>, limit: usize) -> FactQuery {
-    FactQuery::Of {
-        table,
-        owner: owner.as_str().to_owned(),
-        after,
-        below: None,
-        limit,
     }
 }
 
@@ -185,7 +170,7 @@ impl Call<'_> {
         let known = self.inner.fact(&friend_key(me, other)).await?;
         match (wish, known) {
             (Wish::Set { remark, list }, Some(known)) => {
-                Ok(Some(set_plan(known, remark.as_deref(), list.as_deref())))
+                Ok(Some(set_plan(&known, remark.as_deref(), list.as_deref())))
             }
             (Wish::Set { .. }, None) => Err(Failure::new(ErrorCode::NotFound, "no such friend")),
             (Wish::Ask(_) | Wish::Accept, Some(_)) => Ok(None),
@@ -283,11 +268,9 @@ impl Call<'_> {
     /// Both are friends, and what either asked is answered.
     async fn befriend(&self, other: &UserId, asked: &Fact) -> Result<Plan, Failure> {
         let me = &self.caller.user;
-        for user in [me, other] {
-            let known = about(FactTable::Friend, user, None, FRIENDS_MAX);
-            if self.inner.facts(&known).await?.len() >= FRIENDS_MAX {
-                return Err(Failure::new(ErrorCode::Conflict, "too many friends"));
-            }
+        let keys = [friend_key(me, other), friend_key(other, me)];
+        for key in &keys {
+            self.has_room(key, FRIENDS_MAX, "too many friends").await?;
         }
         let now = self.inner.clock.timestamp();
         let value = Value::object([("since", Value::from(now.0))]).to_json();
@@ -296,13 +279,8 @@ impl Call<'_> {
             let was = Was::Absent;
             Write::Put(Put { key, to, was })
         };
-        let keys = [friend_key(me, other), friend_key(other, me)];
         let mut writes: Vec<Write> = keys.into_iter().map(friend).collect();
-        writes.push(Write::Put(Put {
-            key: asked.key.clone(),
-            to: None,
-            was: Was::Value(asked.value.clone()),
-        }));
+        writes.push(put_on(asked, None));
         let [_, theirs] = request_keys(other, me);
         let mine = request_keys(me, other).into_iter();
         writes.extend(mine.chain([theirs]).map(remove));
@@ -321,7 +299,7 @@ impl Call<'_> {
     }
 
     /// A page of the facts that the caller has about others.
-    async fn page(
+    async fn others(
         &self,
         table: FactTable,
         name: &'static str,
@@ -333,17 +311,9 @@ impl Call<'_> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let limit = limit.clamp(1, Limits::PAGE_ENTRIES_MAX);
         let after = after.map(|user| user.as_str().to_owned());
-        let query = about(table, &self.caller.user, after, limit + 1);
-        let mut facts = self.inner.facts(&query).await?;
-        let more = facts.len() > limit;
-        facts.truncate(limit);
-        let last = facts.last().map(|fact| fact.key.key.clone());
         let now = self.inner.clock.timestamp();
-        let facts = facts.iter().filter(|fact| !is_over(fact, now));
-        let lines: Vec<Value> = facts.map(line).collect();
-        let mut out = vec![(name, Value::from(lines)), ("more", more.into())];
-        out.extend(last.filter(|_| more).map(|last| ("next", last.into())));
-        Ok(Value::object(out))
+        let line = |fact: &Fact| (!is_over(fact, now)).then(|| line(fact));
+        self.page((table, name), after, limit, line).await
     }
 }
 

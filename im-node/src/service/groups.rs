@@ -2,10 +2,10 @@
 
 use im_core::frame::{ErrorCode, Failure, Limits};
 use im_core::model::{Body, Conversation, ConversationKind, Kind, Member, Role, UserId, Value};
-use im_core::port::{Commit, FirstSeq, MemberChange, MemberOp, NewConversation, View, Write};
+use im_core::port::{MemberChange, MemberOp, NewConversation, View, Write};
 use im_core::rule::{Action, MemberEventOp};
 
-use super::decide::{change, change_one, plan};
+use super::decide::{change, change_one, plan, sees};
 use super::params::{Params, bad, is_hidden};
 use super::table::Call;
 use crate::appender::port_failure;
@@ -32,50 +32,45 @@ pub(super) fn title(text: String) -> Result<String, Failure> {
 }
 
 pub(super) async fn create(call: Call<'_>, mut params: Params) -> Result<Value, Failure> {
-    let inner = call.inner;
     let title = title(params.text("title")?)?;
     let mut users = params.users("members", USERS_MAX)?;
     let hide_history = params.flag("hide_history")?;
     users.retain(|user| *user != call.caller.user);
-    inner.all_known(&users).await?;
+    call.inner.all_known(&users).await?;
+    let kind = ConversationKind::Group;
     let conv = call.new_group().await?;
-    let mut members = vec![(call.caller.user.clone(), Role::Owner)];
+    let writes = begin(&call, kind, title, hide_history, users);
+    let value = Value::object([("conv", Value::from(conv.as_str()))]);
+    call.commit(conv, writes, value).await
+}
+
+/// What makes a conversation of the caller's, with these members, and tells of it.
+pub(super) fn begin(
+    call: &Call<'_>,
+    kind: ConversationKind,
+    title: String,
+    hide_history: bool,
+    users: Vec<UserId>,
+) -> Vec<Write> {
+    let owner = &call.caller.user;
+    let mut members = vec![(owner.clone(), Role::Owner)];
     members.extend(users.into_iter().map(|user| (user, Role::Member)));
-    let names: Vec<Value> = members
-        .iter()
-        .map(|(user, _)| user.as_str().into())
-        .collect();
+    let names = members.iter().map(|(user, _)| user.as_str().into());
     let body = Body::of(
         Kind::Group,
         [
             ("op", "create".into()),
             ("title", title.as_str().into()),
-            ("users", names.into()),
+            ("users", names.collect::<Vec<Value>>().into()),
         ],
     );
-    let kind = ConversationKind::Group;
     let create = NewConversation {
         kind,
         title: Some(title),
         hide_history,
         members,
     };
-    let value = Value::object([("conv", Value::from(conv.as_str()))]);
-    let mut writes = vec![
-        Write::Create(create),
-        inner.server_entry(&call.caller.user, body),
-    ];
-    writes.extend(call.record(&value));
-    let commit = Commit {
-        conv,
-        expect_version: None,
-        actor: None,
-        writes,
-    };
-    match inner.appender.commit(commit).await {
-        Ok(_) => Ok(value),
-        Err(rejected) => call.done_or(rejected),
-    }
+    vec![Write::Create(create), call.inner.server_entry(owner, body)]
 }
 
 pub(super) async fn add(call: Call<'_>, mut params: Params) -> Result<Value, Failure> {
@@ -86,12 +81,7 @@ pub(super) async fn add(call: Call<'_>, mut params: Params) -> Result<Value, Fai
         call.authorize(Action::Add, view, me)?;
         let is_in = |user: &UserId| view.members.iter().any(|m| m.user == *user && m.is_in());
         let new: Vec<UserId> = users.iter().filter(|user| !is_in(user)).cloned().collect();
-        let hidden = view.conversation.hide_history;
-        let first = if hidden {
-            FirstSeq::Here
-        } else {
-            FirstSeq::All
-        };
+        let first = sees(view);
         let op = MemberOp::Add {
             role: Role::Member,
             first,

@@ -2,14 +2,14 @@
 
 use im_core::frame::Failure;
 use im_core::model::{
-    Body, ConversationId, ConversationKind, Fact, FactKey, FactTable, Kind, Member, Role, Value,
+    Body, ConversationId, ConversationKind, FactKey, FactTable, Kind, Member, Role, Value,
 };
-use im_core::port::{FirstSeq, MemberOp, NewConversation, Put, View, Was, Write};
+use im_core::port::{MemberOp, View, Write};
 use im_core::rule::{Action, MemberEventOp};
 
-use super::decide::{Plan, change, plan};
-use super::facts::set as set_fact;
-use super::groups::title;
+use super::decide::{Plan, change, plan, sees};
+use super::facts::{put_on, set as set_fact};
+use super::groups::{begin, title};
 use super::params::{Params, bad};
 use super::table::Call;
 
@@ -76,29 +76,17 @@ pub(super) async fn join(call: Call<'_>, mut params: Params) -> Result<Value, Fa
         if me.is_some_and(Member::is_in) {
             return Ok(None);
         }
-        let first = if view.conversation.hide_history {
-            FirstSeq::Here
-        } else {
-            FirstSeq::All
-        };
+        let first = sees(view);
         let role = Role::Member;
         let me = vec![call.caller.user.clone()];
         let mut made = plan(MemberEventOp::Join, MemberOp::Add { role, first }, me);
         if let (Some(made), Some(rule)) = (&mut made, &rule) {
-            made.writes.push(still(rule));
+            made.writes
+                .push(put_on(rule, Some((rule.value.clone(), rule.at))));
         }
         Ok(made)
     })
     .await
-}
-
-/// On the condition that a fact is as it was.
-fn still(fact: &Fact) -> Write {
-    Write::Put(Put {
-        key: fact.key.clone(),
-        to: Some((fact.value.clone(), fact.at)),
-        was: Was::Value(fact.value.clone()),
-    })
 }
 
 /// `channels.create`: a conversation in which few write and many read.
@@ -106,22 +94,7 @@ pub(super) async fn create_channel(call: Call<'_>, mut params: Params) -> Result
     let title = title(params.text("title")?)?;
     let open = params.flag("open")?;
     let conv = call.new_group().await?;
-    let owner = call.caller.user.clone();
-    let body = Body::of(
-        Kind::Group,
-        [
-            ("op", Value::from("create")),
-            ("title", title.as_str().into()),
-            ("users", vec![Value::from(owner.as_str())].into()),
-        ],
-    );
-    let create = NewConversation {
-        kind: ConversationKind::Channel,
-        title: Some(title),
-        hide_history: false,
-        members: vec![(owner.clone(), Role::Owner)],
-    };
-    let mut writes = vec![Write::Create(create), call.inner.server_entry(&owner, body)];
+    let mut writes = begin(&call, ConversationKind::Channel, title, false, Vec::new());
     if open {
         writes.push(set_fact(join_key(&conv), OPEN.to_owned()));
     }

@@ -29,6 +29,7 @@ use im_core::model::UserId;
 use crate::link::Link;
 
 pub use call::Service;
+pub(crate) use facts::put_on;
 pub(crate) use send::{Decided, HookLocks, Prepared};
 pub use table::{METHODS, Method, Route, Verb};
 

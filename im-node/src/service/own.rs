@@ -154,26 +154,14 @@ impl Call<'_> {
         mut params: Params,
         line: impl Fn(&Fact) -> Value,
     ) -> Result<Value, Failure> {
-        let query = FactQuery::Of {
-            table,
-            owner: self.caller.user.as_str().to_owned(),
-            after: params.opt_text("after")?,
-            below: None,
-            limit: OWN_PAGE + 1,
-        };
-        let mut facts = self.inner.facts(&query).await?;
-        let more = facts.len() > OWN_PAGE;
-        facts.truncate(OWN_PAGE);
-        let lines: Vec<Value> = facts.iter().map(line).collect();
-        let mut out = vec![(name, Value::from(lines)), ("more", more.into())];
-        let last = facts.pop().filter(|_| more);
-        out.extend(last.map(|last| ("next", last.key.key.into())));
-        Ok(Value::object(out))
+        let after = params.opt_text("after")?;
+        let line = |fact: &Fact| Some(line(fact));
+        self.page((table, name), after, OWN_PAGE, line).await
     }
 
     /// Commits facts that are the caller's alone.
     pub(super) async fn put_own(&self, writes: Vec<Write>) -> Result<Value, Failure> {
-        let place = place_of(FactTable::Setting, self.caller.user.as_str());
+        let place = place_of(FactTable::Profile, self.caller.user.as_str());
         let place = place.ok_or_else(|| bad("user", "has no facts"))?;
         self.commit(place, writes, Value::Object(Vec::new())).await
     }

@@ -5,12 +5,11 @@ use im_core::frame::{ErrorCode, Failure};
 use im_core::model::{CmId, Draft, Fact, FactKey, FactTable, Timestamp, UserId, Value};
 use im_core::port::{Put, Standing, Was, Write};
 
-use super::facts::remove;
+use super::facts::{put_on, remove};
 use super::messages::draft;
 use super::params::{Params, bad};
 use super::table::Call;
 use crate::appender::port_failure;
-use crate::due::change;
 use crate::node::Inner;
 
 /// Messages of one user that wait.
@@ -87,7 +86,7 @@ impl Inner {
         };
         // Another node may have sent it as well, which is the same message; or its user has put
         // another one there, which stays.
-        if self.commit_due(fact, vec![change(fact, None)]).await? {
+        if self.commit_due(fact, vec![put_on(fact, None)]).await? {
             self.tell(&[user], &sent);
         }
         Ok(())

@@ -41,9 +41,7 @@ pub(super) struct TailEntry {
 impl TailEntry {
     /// Takes away what it says.
     pub(super) fn erase(&mut self) {
-        let mut erased = Entry::clone(&self.entry);
-        erased.new.erase();
-        self.entry = Arc::new(erased);
+        Arc::make_mut(&mut self.entry).new.erase();
     }
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{LATE_MAX, PENDING_MAX, RING_MAX, Room, RoomEvent, RoomRead};
-use crate::model::{Entry, Kind, Seq, UserId, Value};
+use crate::model::{Entry, Seq, UserId};
+use crate::rule::Change;
 
 impl<H> Room<H> {
     pub(super) fn on_leaving(&mut self, users: Vec<UserId>, seq: Seq) {
@@ -43,21 +44,18 @@ impl<H> Room<H> {
         RoomEvent::Push(entry)
     }
 
-    /// What was recalled is not given to who comes later.
+    /// What was recalled is not given to who comes later, nor are its edits.
     fn on_recall(&mut self, entry: &Entry) {
-        if entry.body.kind() != Kind::Recall {
+        let Some((target, Change::Recall)) = Change::of(&entry.body) else {
             return;
-        }
-        let target = |entry: &Entry| entry.body.value().get("target").and_then(Value::as_int);
-        let of = target(entry);
-        let is_of = |kept: &Arc<Entry>| {
-            i64::try_from(kept.seq.0).ok() == of
-                || (kept.body.kind() == Kind::Edit && target(kept) == of)
+        };
+        let is_of = |kept: &Entry| {
+            let edits =
+                matches!(Change::of(&kept.body), Some((seq, Change::Edit(_))) if seq == target);
+            kept.seq == target || edits
         };
         for kept in self.ring.iter_mut().filter(|kept| is_of(kept)) {
-            let mut erased = Entry::clone(kept);
-            erased.new.erase();
-            *kept = Arc::new(erased);
+            Arc::make_mut(kept).new.erase();
         }
     }
 

@@ -71,7 +71,7 @@ pub async fn a_fact_is_there_until_it_is_removed(store: Shared) {
         );
         assert_eq!(value(&store, &draft("a", other)).await, None, "{other:?}");
     }
-    let setting = FactKey::new(FactTable::Setting, "a", "g\n1");
+    let setting = FactKey::new(FactTable::Profile, "a", "g\n1");
     assert_eq!(value(&store, &setting).await, None);
     for _ in 0..2 {
         put(&key, None, Was::Any).done(&store).await;
@@ -171,7 +171,7 @@ pub async fn facts_are_read_in_the_order_of_their_keys(store: Shared) {
         set(&store, &draft("a", name), &at.to_string()).await;
         set(&store, &draft("b", name), "x").await;
     }
-    set(&store, &FactKey::new(FactTable::Setting, "a", "aa"), "x").await;
+    set(&store, &FactKey::new(FactTable::Profile, "a", "aa"), "x").await;
     let all = |after, below| keys(&store, of(FactTable::Draft, "a", after, below));
     assert_eq!(all(None, None).await, names);
     assert_eq!(all(Some(""), None).await, names[1..]);
@@ -234,7 +234,7 @@ pub async fn what_is_due_is_given_in_the_order_of_time(store: Shared) {
     put(&key("never"), Some(("1", None)), Was::Any)
         .done(&store)
         .await;
-    let other = FactKey::new(FactTable::Setting, "u", "m");
+    let other = FactKey::new(FactTable::Profile, "u", "m");
     put(&other, Some(("1", at(0))), Was::Any).done(&store).await;
     let owners = async |until, limit| -> Vec<String> {
         let found = facts(&store, due(until, limit)).await;

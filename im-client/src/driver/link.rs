@@ -26,6 +26,9 @@ const RENEW_AGAIN: Duration = Duration::from_secs(10);
 /// refusal may have been a slow `hello`).
 const UNAUTHENTICATED_MAX: u32 = 3;
 const UNAUTHENTICATED_FIXED_MAX: u32 = 2;
+/// How long a connection that the server did not close may come to its end there: it may be read
+/// only now, by a node that stood still, and be taken for the device's latest.
+const GHOST_MAX: Duration = Duration::from_secs(120);
 /// The id of `auth`.
 const AUTH_ID: &str = "auth";
 
@@ -192,14 +195,19 @@ pub(super) struct Reconnect {
     rng: fastrand::Rng,
     failures: u32,
     unauthenticated: u32,
+    /// When a connection of this device was lost that the server has not closed. It can replace a
+    /// later one, once.
+    ghost: Option<Instant>,
 }
 
 impl Reconnect {
-    pub(super) const fn new(rng: fastrand::Rng) -> Self {
+    /// The process before this one may have left a connection, too.
+    pub(super) const fn new(now: Instant, rng: fastrand::Rng) -> Self {
         Self {
             rng,
             failures: 0,
             unauthenticated: 0,
+            ghost: Some(now),
         }
     }
 
@@ -210,13 +218,20 @@ impl Reconnect {
     /// A connection could not be made.
     pub(super) fn handle_failed(
         &mut self,
+        now: Instant,
         config: &Config,
         error: &ConnectError,
     ) -> Result<Duration, Stopped> {
         match error {
-            ConnectError::Closed { code, reason } => self.wait(config, *code, reason, None),
-            ConnectError::Http(401) => self.wait(config, 4401, "HTTP 401", None),
-            _ => Ok(self.backoff(config)),
+            ConnectError::Closed { code, reason } => {
+                self.note_ghost(now, *code);
+                self.wait(now, config, *code, reason, None)
+            }
+            ConnectError::Http(401) => self.wait(now, config, 4401, "HTTP 401", None),
+            _ => {
+                self.note_ghost(now, NO_CODE);
+                Ok(self.backoff(config))
+            }
         }
     }
 
@@ -232,17 +247,32 @@ impl Reconnect {
         if now.saturating_duration_since(up.since) >= STABLE {
             self.failures = 0;
         }
+        self.note_ghost(now, code);
         // A `bye` whose close was lost still counts.
         let code = match up.bye {
             Some(bye) if code == NO_CODE => bye.code,
             _ => code,
         };
-        self.wait(config, code, reason, up.bye)
+        self.wait(now, config, code, reason, up.bye)
+    }
+
+    /// Keeps that a connection ended without a word of the server.
+    const fn note_ghost(&mut self, now: Instant, code: u16) {
+        if code == NO_CODE {
+            self.ghost = Some(now);
+        }
+    }
+
+    /// Whether what replaced the connection may have been an earlier one of this client.
+    fn was_own_ghost(&mut self, now: Instant) -> bool {
+        let ghost = self.ghost.take();
+        ghost.is_some_and(|lost| now.saturating_duration_since(lost) <= GHOST_MAX)
     }
 
     /// How long to wait after that close code.
     fn wait(
         &mut self,
+        now: Instant,
         config: &Config,
         code: u16,
         reason: &str,
@@ -250,6 +280,7 @@ impl Reconnect {
     ) -> Result<Duration, Stopped> {
         match code {
             4403 => Err(Stopped::Banned),
+            4409 if self.was_own_ghost(now) => Ok(self.backoff(config)),
             4409 => Err(Stopped::Replaced),
             1007 | 1009 | 4400 => Err(Stopped::Refused {
                 code,

@@ -111,7 +111,7 @@ impl Driver {
             inbox,
             requests: Requests::default(),
             link: Link::Down { until: now },
-            reconnect: Reconnect::new(rng),
+            reconnect: Reconnect::new(now, rng),
             state,
             save_at: None,
             sends: Sends::new(ends.sends),
@@ -240,7 +240,7 @@ impl Driver {
                     let _ = first.send(Err(error));
                     return Err(Stopped::NotConnected);
                 }
-                let wait = self.reconnect.handle_failed(&self.config, &error)?;
+                let wait = self.reconnect.handle_failed(now, &self.config, &error)?;
                 self.link = Link::Down { until: now + wait };
                 Ok(())
             }

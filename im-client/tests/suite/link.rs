@@ -89,8 +89,7 @@ async fn of_several_nodes_one_that_is_there_is_enough() {
 #[tokio::test]
 async fn it_stops_where_coming_back_would_not_help() {
     type Is = fn(&Stopped) -> bool;
-    let codes: [(u16, Is); 5] = [
-        (4409, |why| matches!(why, Stopped::Replaced)),
+    let codes: [(u16, Is); 4] = [
         (4403, |why| matches!(why, Stopped::Banned)),
         (4400, |why| {
             matches!(why, Stopped::Refused { code: 4400, .. })
@@ -116,6 +115,23 @@ async fn it_stops_where_coming_back_would_not_help() {
         assert_eq!(later, Err(SendError::Closed));
         mock.is_left_alone().await;
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_it_lost_itself_replaces_it_once() {
+    let mock = Mock::new().await;
+    let (connected, peer) = tokio::join!(mock.client().connect(), mock.welcome());
+    let (_client, mut events) = connected.unwrap();
+    // What the process before this one left may come to its end only now.
+    peer.close(4409).await;
+    let peer = mock.welcome().await;
+    // Lost without a word: a node that stood still may read it later than the next.
+    drop(peer);
+    mock.welcome().await.close(4409).await;
+    mock.welcome().await.close(4409).await;
+    let why = stopped(&mut events).await;
+    assert!(matches!(why, Stopped::Replaced), "{why}");
+    mock.is_left_alone().await;
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 const PAGE = 50; // entries asked for at once
 const RESEND_MS = 10_000; // an unanswered message is sent again after so long
 const PONG_MS = 10_000; // silence after a ping that ends the connection
+const GHOST_MS = 120_000; // a lost connection may be taken for the latest one for so long
 const BACKOFF_MS = [500, 15_000]; // wait between connections when the server named none
 const ACK_MS = 80; // acks are gathered for so long; 100 is what the protocol allows
 const TYPING_MS = 3_000; // one "typing" per so long
@@ -55,6 +56,7 @@ let heardAt = 0;
 let pingedAt = 0;
 let tries = 0;
 let reconnectMs = null; // [min, max] of the last bye
+let ghostAt = Date.now(); // when a connection was lost that the server has not closed
 let retryTimer = 0;
 const asks = new Map(); // id -> {resolve, reject}
 const askQueue = [];
@@ -96,7 +98,11 @@ function onClose(code) {
     sessionStorage.removeItem("im.token");
     return askToken("The token is not valid, or has expired.");
   }
-  if (code === 4409) return show("opened in another tab", true);
+  if (code === 1006) ghostAt = Date.now();
+  // A node that stood still may read a connection only after the next one: it replaces that once.
+  const isGhost = code === 4409 && Date.now() - ghostAt <= GHOST_MS;
+  if (code === 4409) ghostAt = 0;
+  if (code === 4409 && !isGhost) return show("opened in another tab", true);
   if (code === 4403) return show("this account may not connect", true);
   if (code === 4400 || code === 1009) return show("the server refused the page's frames", true);
   const [min, max] = reconnectMs || [BACKOFF_MS[0] / 2, BACKOFF_MS[0]];

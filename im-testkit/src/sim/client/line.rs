@@ -7,7 +7,7 @@ use im_core::frame::{ClientFrame, CloseCode, Welcome};
 use im_core::machine::InboxEvent;
 use tokio::time::Instant;
 
-use super::{Client, PONG, RECONNECT, WELCOME};
+use super::{Client, GHOST_MAX, PONG, RECONNECT, WELCOME};
 use crate::sim::net::Wire;
 
 /// How a client is connected.
@@ -115,13 +115,18 @@ impl Client {
         let number = self.number;
         self.world
             .trace(|| format!("c{number} gives its connection up"));
-        self.on_lost(now);
+        self.on_broken(now);
     }
 
     pub(super) fn on_close(&mut self, now: Instant, code: u16) {
         let number = self.number;
-        if code == CloseCode::Replaced.as_u16() {
-            // Each device is one client here, and this is its newest connection.
+        if code != CloseCode::Replaced.as_u16() {
+            return self.on_lost(now);
+        }
+        let ghost = self.ghost.take();
+        if ghost.is_none_or(|lost| now - lost > GHOST_MAX) {
+            // Each device is one client here, and this is its newest connection. Of those before,
+            // one that the server did not close can be taken for a later one.
             let what = format!("c{number} was told that its device connected later elsewhere");
             self.world
                 .fail("only an older connection is replaced", &what);
@@ -129,7 +134,13 @@ impl Client {
         self.on_lost(now);
     }
 
-    pub(super) fn on_lost(&mut self, now: Instant) {
+    /// The connection ended without a word of the server, which may find it later than the next.
+    pub(super) fn on_broken(&mut self, now: Instant) {
+        self.ghost = Some(now);
+        self.on_lost(now);
+    }
+
+    fn on_lost(&mut self, now: Instant) {
         if let Some(wire) = self.line.wire() {
             wire.leave_client();
             self.world.wires.lock().remove(&wire.id);

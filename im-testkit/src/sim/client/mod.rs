@@ -88,6 +88,8 @@ pub(crate) struct Client {
     calls: Calls,
     disk: Disk,
     line: Line,
+    /// When a connection was lost that the server has not closed.
+    ghost: Option<Instant>,
     /// Tries to connect in a row that failed.
     failures: u32,
     /// Held until then; later if so.
@@ -104,6 +106,8 @@ pub(crate) struct Client {
 const WELCOME: Duration = Duration::from_secs(8);
 /// How long a client waits for `pong`.
 const PONG: Duration = Duration::from_secs(10);
+/// How long a connection that the server did not close can replace a later one.
+const GHOST_MAX: Duration = Duration::from_secs(120);
 /// The waits between tries to connect.
 const RECONNECT: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
 
@@ -132,6 +136,7 @@ impl Client {
             number,
             spec,
             rng,
+            ghost: None,
             failures: 0,
             half_open: None,
             reads_from: None,
@@ -325,7 +330,7 @@ impl Client {
     fn on_item(&mut self, item: Option<Down>) {
         let now = Instant::now();
         match item {
-            None => self.on_lost(now),
+            None => self.on_broken(now),
             Some(Down::Ping) => {
                 self.line.heard(now);
                 if let Some(wire) = self.line.wire() {

@@ -177,7 +177,7 @@ impl Client {
     /// The process dies; what its disk holds is what it begins with.
     fn crash(&mut self, down: Duration) {
         let now = Instant::now();
-        self.on_lost(now);
+        self.on_broken(now);
         let (std, seed) = (now.into_std(), self.rng.u64(..));
         self.outbox = Outbox::new(std, outbox_config(self.spec), seed);
         self.inbox = Inbox::new(std, InboxConfig::default(), seed ^ 1);

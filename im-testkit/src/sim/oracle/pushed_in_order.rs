@@ -15,6 +15,9 @@ enum Flow {
     By(Seq),
     /// This one.
     Next(Seq),
+    /// `next`; what was before it, down to `pushed`, came in pages. A page is read from the store,
+    /// so it may show a leaving and a return that the node itself has yet to hear of.
+    Read { pushed: Seq, next: Seq },
     /// Nothing; the last one that came is this.
     Behind(Seq),
     /// Nothing: that was the user's last.
@@ -53,7 +56,7 @@ impl PushedInOrder {
         let flow = flows.get(conv).copied();
         let fits = match flow {
             Some(Flow::By(by)) => seq <= by,
-            Some(Flow::Next(next)) => seq == next,
+            Some(Flow::Next(next) | Flow::Read { next, .. }) => seq == next,
             Some(Flow::Behind(_) | Flow::Gone) => false,
             // Whoever is new to a conversation is told of it first.
             None => false,
@@ -77,7 +80,7 @@ impl PushedInOrder {
     fn on_behind(&mut self, wire: u64, conv: &ConversationId) {
         let flows = &mut self.wires.entry(wire).or_default().flows;
         let last = match flows.get(conv) {
-            Some(Flow::Next(next) | Flow::By(next)) => Seq(next.0 - 1),
+            Some(Flow::Next(next) | Flow::By(next) | Flow::Read { next, .. }) => Seq(next.0 - 1),
             Some(Flow::Behind(last)) => *last,
             Some(Flow::Gone) | None => Seq(0),
         };
@@ -89,7 +92,10 @@ impl PushedInOrder {
         let Some((conv, after)) = state.pulls.remove(&name_of(&page.id)) else {
             return;
         };
-        if page.more || !matches!(state.flows.get(&conv), Some(Flow::Behind(_))) {
+        let Some(&Flow::Behind(pushed)) = state.flows.get(&conv) else {
+            return;
+        };
+        if page.more {
             return;
         }
         let end = page.entries.last().map_or(after, |entry| entry.seq);
@@ -98,7 +104,8 @@ impl PushedInOrder {
             .zip(seen.truth.log(&conv))
             .is_some_and(|(user, log)| log.was_in(user, end.next()) || log.is_in(user));
         let flow = if is_in {
-            Flow::Next(end.next())
+            let next = end.next();
+            Flow::Read { pushed, next }
         } else {
             Flow::Gone
         };
@@ -111,7 +118,7 @@ impl PushedInOrder {
         };
         let flows = &mut self.wires.entry(wire).or_default().flows;
         let last = match flows.get(&line.conv) {
-            Some(Flow::Behind(last)) => Some(*last),
+            Some(Flow::Behind(last) | Flow::Read { pushed: last, .. }) => Some(*last),
             // The last that came may be the leaving itself, in a page.
             Some(Flow::Next(next)) => Some(Seq(next.0.saturating_sub(1))),
             Some(Flow::By(_) | Flow::Gone) | None => None,

@@ -37,6 +37,17 @@ struct Out {
     closed: bool,
 }
 
+impl Out {
+    /// Whether what is no entry and no answer is of use.
+    const fn takes_signs(&self) -> bool {
+        self.open && self.close.is_none() && !self.closed
+    }
+}
+
+/// What may be lost is, when so much waits.
+const IDLE_MAX: usize = 8;
+/// So much of what waits is looked at for a receipt that the new one is merged with.
+const MERGED_MAX: usize = 64;
 /// When to try again who could not be let in.
 const REFUSED_RECONNECT_MS: (u64, u64) = (500, 5_000);
 
@@ -173,10 +184,10 @@ impl Link {
         self.ready.notify_one();
     }
 
-    /// Sends a frame that may be lost: only when nothing waits.
+    /// Sends a frame that may be lost: only when little waits.
     pub(crate) fn send_if_idle(&self, frame: ServerFrame) {
         let mut out = self.out.lock();
-        if out.open && out.queue.is_empty() && out.close.is_none() && !out.closed {
+        if out.takes_signs() && out.queue.len() < IDLE_MAX {
             out.queue.push_back(Outgoing::Frame(Box::new(frame)));
             drop(out);
             self.ready.notify_one();
@@ -185,20 +196,24 @@ impl Link {
 
     /// Sends a receipt, merged with one of the same cursor that still waits.
     pub(crate) fn send_receipt(&self, receipt: &ServerFrame) {
+        // Looks only at the newest: a queue is short unless its reader is slow.
+        self.send_merged(receipt.clone(), MERGED_MAX);
+    }
+
+    /// Sends a user's state, in place of an earlier one that still waits: at most one of each user
+    /// who is watched is in the queue.
+    pub(crate) fn send_presence(&self, presence: ServerFrame) {
+        self.send_merged(presence, usize::MAX);
+    }
+
+    fn send_merged(&self, frame: ServerFrame, most: usize) {
         let mut out = self.out.lock();
-        if out.closed || out.close.is_some() || !out.open {
+        if !out.takes_signs() {
             return;
         }
-        // Looks only at the newest: a queue is short unless its reader is slow.
-        let merged = out
-            .queue
-            .iter_mut()
-            .rev()
-            .take(64)
-            .any(|item| merge_receipt(item, receipt));
-        if !merged {
-            out.queue
-                .push_back(Outgoing::Frame(Box::new(receipt.clone())));
+        let mut waiting = out.queue.iter_mut().rev().take(most);
+        if !waiting.any(|item| item.merge(&frame)) {
+            out.queue.push_back(Outgoing::Frame(Box::new(frame)));
         }
         drop(out);
         self.ready.notify_one();
@@ -445,33 +460,4 @@ fn behind(conv: &ConversationId, last_seq: Seq, epoch: Epoch) -> Outgoing {
         last_seq,
         epoch,
     }))
-}
-
-fn merge_receipt(item: &mut Outgoing, receipt: &ServerFrame) -> bool {
-    let Outgoing::Frame(waiting) = item else {
-        return false;
-    };
-    let (
-        ServerFrame::Receipt {
-            conv,
-            user,
-            delivered,
-            read,
-        },
-        ServerFrame::Receipt {
-            conv: conv2,
-            user: user2,
-            delivered: delivered2,
-            read: read2,
-        },
-    ) = (&mut **waiting, receipt)
-    else {
-        return false;
-    };
-    if conv != conv2 || user != user2 {
-        return false;
-    }
-    *delivered = (*delivered).max(*delivered2);
-    *read = (*read).max(*read2);
-    true
 }

@@ -295,6 +295,8 @@ impl NodeBuilder {
         node.inner.spawn(tick(Arc::downgrade(&node.inner)));
         let cursors = crate::cursors::run(Arc::downgrade(&node.inner));
         node.inner.spawn(cursors);
+        let watched = crate::presence::check_watched(Arc::downgrade(&node.inner));
+        node.inner.spawn(watched);
         let every = node.inner.settings.due;
         for table in crate::due::TABLES {
             let due = crate::due::run(Arc::downgrade(&node.inner), table, every);

@@ -60,4 +60,38 @@ impl Outgoing {
             Self::Ping => Output::Ping,
         }
     }
+
+    /// Takes a newer frame into this one, if both say the same of the same.
+    pub(crate) fn merge(&mut self, newer: &ServerFrame) -> bool {
+        let Self::Frame(waiting) = self else {
+            return false;
+        };
+        match (&mut **waiting, newer) {
+            (
+                ServerFrame::Receipt {
+                    conv,
+                    user,
+                    delivered,
+                    read,
+                },
+                ServerFrame::Receipt {
+                    conv: conv2,
+                    user: user2,
+                    delivered: delivered2,
+                    read: read2,
+                },
+            ) if conv == conv2 && user == user2 => {
+                *delivered = (*delivered).max(*delivered2);
+                *read = (*read).max(*read2);
+                true
+            }
+            (ServerFrame::Presence { user, .. }, ServerFrame::Presence { user: user2, .. })
+                if user == user2 =>
+            {
+                **waiting = newer.clone();
+                true
+            }
+            _ => false,
+        }
+    }
 }

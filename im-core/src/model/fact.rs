@@ -37,6 +37,10 @@ named! {
         FriendAsked = "friend_asked",
         /// What a user says of themselves, key `""`. `User`.
         Profile = "profile",
+        /// What of a user others may see, by name. `User`.
+        Privacy = "privacy",
+        /// When a user was here last, in Unix milliseconds, key `""`. `User`.
+        Seen = "seen",
         /// What a user has begun to write, by conversation. `User`.
         Draft = "draft",
         /// Messages that a user no longer wants to see: `conv` `\n` place. `User`.
@@ -60,7 +64,12 @@ impl FactTable {
     pub const fn owner(self) -> FactOwner {
         match self {
             Self::Friend | Self::FriendRequest | Self::FriendAsked => FactOwner::Pair,
-            Self::Profile | Self::Draft | Self::Hidden | Self::Scheduled => FactOwner::User,
+            Self::Profile
+            | Self::Privacy
+            | Self::Seen
+            | Self::Draft
+            | Self::Hidden
+            | Self::Scheduled => FactOwner::User,
             Self::Mark | Self::Expiry | Self::Pin | Self::Rule => FactOwner::Conversation,
             Self::Start => FactOwner::Everyone,
         }

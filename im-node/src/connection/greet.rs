@@ -314,18 +314,22 @@ impl Inner {
             return;
         };
         let route = self.route(user, device, link.id);
+        let mut is_last = false;
         if let Some(local) = self.hub.get(user)
             && self.hub.detach(&local, link)
         {
             let _gate = local.gate.lock().await;
             if self.hub.forget(&local) {
                 self.leave_all(&local);
-                self.show_presence(user, false);
+                is_last = true;
             }
         }
         if let Err(error) = self.registry.remove(&route).await {
             tracing::debug!(%error, "a route could not be removed; trying again");
             self.remove_later(route);
+        }
+        if is_last {
+            self.show_gone(user).await;
         }
     }
 

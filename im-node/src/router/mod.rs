@@ -160,6 +160,7 @@ impl Inner {
             BusMessage::Presence { user, online, at } => {
                 self.watchers.tell(&user, online, at);
             }
+            BusMessage::Watch { user } => self.unwatch(user),
             BusMessage::Replaced {
                 node,
                 epoch,

@@ -36,6 +36,8 @@ pub(crate) enum BusMessage {
         online: bool,
         at: Timestamp,
     },
+    /// Who may see whether a user is here, and whom they may see, has changed.
+    Watch { user: UserId },
     /// A device connected elsewhere: its connection here ends.
     /// Connections are numbered by each start of each node, so the lease says which one is meant.
     Replaced {

@@ -29,5 +29,6 @@ async fn set(call: Call<'_>, mut params: Params, on: bool) -> Result<Value, Fail
     let value = Value::Object(Vec::new());
     let value = call.commit(conv.clone(), writes, value).await?;
     call.inner.forget_barrier(conv);
+    call.inner.watch_anew(&call.caller.user);
     Ok(value)
 }

@@ -106,6 +106,7 @@ pub(super) async fn unfriend(call: Call<'_>, mut params: Params) -> Result<Value
     let value = call.commit(place.clone(), writes, value).await?;
     call.inner.forget_barrier(place);
     if were {
+        call.inner.watch_anew(me);
         call.tell_of(me, &other, "remove");
         call.tell_of(&other, me, "remove");
     }

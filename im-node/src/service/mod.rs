@@ -14,6 +14,7 @@ mod joining;
 mod messages;
 mod own;
 mod params;
+mod privacy;
 mod profile;
 mod read;
 mod schedule;

@@ -9,7 +9,8 @@ use im_core::port::RecordKey;
 
 use super::params::Params;
 use super::{
-    Caller, blocks, friends, groups, joining, messages, own, profile, schedule, state, watch,
+    Caller, blocks, friends, groups, joining, messages, own, privacy, profile, schedule, state,
+    watch,
 };
 use crate::appender::port_failure;
 use crate::node::Inner;
@@ -118,6 +119,8 @@ methods! {
     "messages.scheduled" => schedule::scheduled, Get "/v1/messages/scheduled";
     "messages.unschedule" => schedule::unschedule, Delete "/v1/messages/scheduled/{cm_id}";
     "messages.send" => messages::send, Post "/v1/messages";
+    "privacy.get" => privacy::get, Get "/v1/privacy";
+    "privacy.set" => privacy::put, Put "/v1/privacy";
     "profile.get" => profile::get, Post "/v1/profiles";
     "profile.set" => profile::put, Put "/v1/profile";
     "presence.watch" => watch::watch;

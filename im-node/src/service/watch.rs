@@ -1,13 +1,11 @@
 //! Watching who is here.
 
 use im_core::frame::{ErrorCode, Failure, Limits};
-use im_core::model::{UserId, Value, direct_id};
+use im_core::model::Value;
 
 use super::params::Params;
 use super::table::Call;
 use crate::appender::port_failure;
-use crate::node::Inner;
-use crate::presence::presence;
 
 /// The connection watches exactly these users from now on, as far as the caller may see them.
 pub(super) async fn watch(call: Call<'_>, mut params: Params) -> Result<Value, Failure> {
@@ -24,35 +22,18 @@ pub(super) async fn watch(call: Call<'_>, mut params: Params) -> Result<Value, F
             seen.push(user);
         }
     }
-    call.inner.watchers.watch(link, &seen);
+    let asked = call.inner.watchers.watch(link, &seen);
     let at = call.inner.clock.timestamp();
-    let online = call.inner.online(&seen).await?;
-    for user in &seen {
-        link.send(presence(user, online.contains(user), at));
+    let online = call.inner.online(&seen).await;
+    let online = online.map_err(|error| port_failure(&error))?;
+    for (user, asked) in seen.iter().zip(&asked) {
+        let is_online = online.contains(user);
+        let at = match is_online {
+            true => at,
+            false => call.inner.seen_at(user).await?,
+        };
+        call.inner.watchers.answer(link, asked, is_online, at);
     }
     let seen: Vec<Value> = seen.iter().map(|user| user.as_str().into()).collect();
     Ok(Value::object([("users", Value::from(seen))]))
-}
-
-impl Inner {
-    /// Those who share a direct conversation and don't block each other see each other.
-    async fn may_watch(&self, user: &UserId, other: &UserId) -> Result<bool, Failure> {
-        if user == other {
-            return Ok(true);
-        }
-        let view = self.view(&direct_id(user, other), &[]).await?;
-        Ok(view.is_some() && !self.blocks_between(user, other).await?)
-    }
-
-    async fn online(&self, users: &[UserId]) -> Result<Vec<UserId>, Failure> {
-        let here = |user: &&UserId| self.hub.get(user).is_some_and(|local| local.is_online());
-        let mut online: Vec<UserId> = users.iter().filter(here).cloned().collect();
-        let routes = self
-            .registry
-            .find(users)
-            .await
-            .map_err(|error| port_failure(&error))?;
-        online.extend(routes.into_iter().map(|route| route.user));
-        Ok(online)
-    }
 }

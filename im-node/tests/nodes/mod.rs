@@ -7,3 +7,4 @@ mod kit;
 mod large;
 mod late;
 mod life;
+mod presence;

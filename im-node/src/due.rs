@@ -14,6 +14,8 @@ use crate::service::put_on;
 
 /// Facts of one table taken at once; the rest the next time.
 const DUE_MAX: usize = 200;
+/// So many times less often it is looked for what is only tidied up.
+const RARELY: u32 = 60;
 /// How long what can't be done now is put off, so that it stands in nobody's way.
 const AGAIN_MS: u64 = 30_000;
 /// The tables that are looked at, each by a task of its own.
@@ -23,6 +25,15 @@ pub(crate) const TABLES: [FactTable; 4] = [
     FactTable::FriendRequest,
     FactTable::FriendAsked,
 ];
+
+/// How often a table is looked at, where `every` is how often what people wait for is.
+pub(crate) fn period(table: FactTable, every: Duration) -> Duration {
+    match table {
+        FactTable::Scheduled | FactTable::Expiry => every,
+        // They are over by their time, whether they are still there or not.
+        _ => every * RARELY,
+    }
+}
 
 /// Looks until the node ends.
 pub(crate) async fn run(inner: Weak<Inner>, table: FactTable, every: Duration) {

@@ -32,5 +32,5 @@ pub use clock::TokioClock;
 pub use connection::Connection;
 pub use node::{Node, NodeBuilder, StartError};
 pub use outgoing::Output;
-pub use service::{METHODS, Method, Route, Service, Verb};
+pub use service::{CustomTypes, METHODS, Method, Route, Service, Verb};
 pub use settings::{Settings, SettingsError, WriteTo};

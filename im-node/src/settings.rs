@@ -129,6 +129,9 @@ impl Settings {
                 "must be at least 100, and hello_ms at least 1",
             );
         }
+        if self.friend_request.is_zero() {
+            return error("friend_request_ms", "must be at least 1");
+        }
         if self.lanes == 0 || self.batch_max == 0 || self.lane_max < self.batch_max {
             return error("lanes", "lanes and batches need room");
         }

@@ -132,6 +132,17 @@ given! {
     sends_per_s: u32 = "IMKIT_SENDS_PER_S";
     /// How long a message's own id is recognised, in milliseconds [default: 7 days]
     dedupe_ms: u64 = "IMKIT_DEDUPE_MS";
+    /// Who may write to whom: anyone, or friends (to each other) [default: anyone]
+    write_to: String = "IMKIT_WRITE_TO";
+    /// How long a member may edit what they wrote, in milliseconds; 0: never [default: 2 days]
+    edit_ms: u64 = "IMKIT_EDIT_MS";
+    /// How long an admin or owner may edit what they wrote, in milliseconds [default: for ever]
+    admin_edit_ms: u64 = "IMKIT_ADMIN_EDIT_MS";
+    /// How long a member may take back what they wrote, in milliseconds; 0: never. Admins may at
+    /// any time [default: 2 days]
+    recall_ms: u64 = "IMKIT_RECALL_MS";
+    /// How long a request to be friends stands, in milliseconds [default: 7 days]
+    friend_request_ms: u64 = "IMKIT_FRIEND_REQUEST_MS";
     /// How long a shutdown may take, in milliseconds [default: 5000]
     drain_ms: u64 = "IMKIT_DRAIN_MS";
     /// The most connections at once; further ones wait [default: 100000]

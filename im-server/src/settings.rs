@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use im_node::Settings as NodeSettings;
 use im_node::auth::JwtAlgorithm;
+use im_node::{Settings as NodeSettings, WriteTo};
 use im_store_sql::{Synchronous, redacted};
 
 use crate::cluster::Cluster;
@@ -189,9 +189,26 @@ fn node(given: &Given) -> Result<NodeSettings, ServerError> {
     node.hello = ms(given.hello_ms, node.hello);
     node.heartbeat = ms(given.heartbeat_ms, node.heartbeat);
     node.drain = ms(given.drain_ms, node.drain);
+    node.friend_request = ms(given.friend_request_ms, node.friend_request);
+    node.write_to = write_to(given.write_to.as_deref())?;
+    let changes = &mut node.changes;
+    changes.edit_ms = given.edit_ms.or(changes.edit_ms);
+    changes.admin_edit_ms = given.admin_edit_ms.or(changes.admin_edit_ms);
+    changes.recall_ms = given.recall_ms.or(changes.recall_ms);
     node.check()
         .map_err(|error| ServerError::setting(error.field, error.what))?;
     Ok(node)
+}
+
+fn write_to(given: Option<&str>) -> Result<WriteTo, ServerError> {
+    match given {
+        None | Some("anyone") => Ok(WriteTo::Anyone),
+        Some("friends") => Ok(WriteTo::Friends),
+        Some(_) => Err(ServerError::setting(
+            "write_to",
+            "must be anyone or friends",
+        )),
+    }
 }
 
 impl Settings {
@@ -207,6 +224,27 @@ impl Settings {
             self.store.as_deref().map_or_else(own, redacted)
         )
     }
+}
+
+/// What people may do to each other and to what they said, as a file would hold it.
+fn people_lines(node: &NodeSettings) -> String {
+    let write_to = match node.write_to {
+        WriteTo::Anyone => "anyone",
+        WriteTo::Friends => "friends",
+    };
+    let span = |name: &str, ms: Option<u64>| match ms {
+        None => format!("# {name}: for ever"),
+        Some(ms) => format!("{name} = {ms}"),
+    };
+    let request = node.friend_request.as_millis();
+    [
+        format!("write_to = {write_to:?}"),
+        span("edit_ms", node.changes.edit_ms),
+        span("admin_edit_ms", node.changes.admin_edit_ms),
+        span("recall_ms", node.changes.recall_ms),
+        format!("friend_request_ms = {request}"),
+    ]
+    .join("\n")
 }
 
 /// The settings as a file would hold them, secrets told by their length only.
@@ -247,6 +285,7 @@ impl fmt::Display for Settings {
         writeln!(f, "heartbeat_ms = {}", millis(node.heartbeat))?;
         writeln!(f, "sends_per_s = {}", limits.sends_per_s)?;
         writeln!(f, "dedupe_ms = {}", limits.dedupe_ms)?;
+        writeln!(f, "{}", people_lines(node))?;
         writeln!(f, "drain_ms = {}", millis(node.drain))?;
         writeln!(f, "connections_max = {}", self.connections_max)?;
         writeln!(f, "lanes = {}", node.lanes)?;

@@ -41,6 +41,8 @@ named! {
         FormAnswer = "form_answer",
         /// The embedder's own: `type` and `data`.
         Custom = "custom",
+        /// Several messages of another conversation, forwarded as one.
+        Merged = "merged",
         /// Another text for an earlier entry.
         Edit = "edit",
         /// An earlier entry taken back.
@@ -80,7 +82,8 @@ impl Kind {
             | Self::Card
             | Self::Form
             | Self::FormAnswer
-            | Self::Custom => Family::Say,
+            | Self::Custom
+            | Self::Merged => Family::Say,
             Self::Edit | Self::Recall | Self::React | Self::Pin => Family::Change,
             Self::Member
             | Self::Group

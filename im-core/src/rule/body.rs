@@ -2,13 +2,14 @@
 
 use std::ops::RangeInclusive;
 
+use super::forward::merged;
 use crate::frame::{ErrorCode, Failure, FieldError, Limits};
 use crate::model::{Body, Family, Kind, Value};
 
 /// The characters of an uploaded object's id.
 const BLOB_CHARS: RangeInclusive<usize> = 1..=256;
 /// The characters of a file's name, of a place's, of a title.
-const NAME_CHARS_MAX: usize = 255;
+pub(super) const NAME_CHARS_MAX: usize = 255;
 /// The characters of a media type (RFC 6838 allows 127 on either side of the slash; none is near).
 const MIME_CHARS: RangeInclusive<usize> = 1..=127;
 /// The characters of a short name: a custom type, a form's field.
@@ -79,6 +80,7 @@ pub fn check_body(body: &Body, limits: &Limits) -> Result<(), BodyFault> {
         Kind::Form => form(&fields),
         Kind::FormAnswer => form_answer(&fields),
         Kind::Custom => custom(&fields),
+        Kind::Merged => merged(&value, limits),
         Kind::Edit => {
             fields.seq("target")?;
             fields.long_text("text", limits.text_chars)
@@ -187,13 +189,13 @@ fn custom(fields: &Fields<'_>) -> Result<(), BodyFault> {
 }
 
 /// The fields of an object inside a body, looked at and not taken.
-struct Fields<'a> {
-    value: &'a Value,
-    path: &'static str,
+pub(super) struct Fields<'a> {
+    pub(super) value: &'a Value,
+    pub(super) path: &'static str,
 }
 
 impl<'a> Fields<'a> {
-    fn error(&self, field: &str, what: &str) -> BodyFault {
+    pub(super) fn error(&self, field: &str, what: &str) -> BodyFault {
         BodyFault::Field(FieldError::new(format!("{}.{field}", self.path), what))
     }
 
@@ -203,17 +205,21 @@ impl<'a> Fields<'a> {
             .filter(|value| !matches!(value, Value::Null))
     }
 
-    fn need(&self, field: &str) -> Result<&'a Value, BodyFault> {
+    pub(super) fn need(&self, field: &str) -> Result<&'a Value, BodyFault> {
         self.get(field)
             .ok_or_else(|| self.error(field, "is missing"))
     }
 
-    fn text(&self, field: &str, chars: RangeInclusive<usize>) -> Result<(), BodyFault> {
+    pub(super) fn text(&self, field: &str, chars: RangeInclusive<usize>) -> Result<(), BodyFault> {
         self.need(field)?;
         self.opt_text(field, chars)
     }
 
-    fn opt_text(&self, field: &str, chars: RangeInclusive<usize>) -> Result<(), BodyFault> {
+    pub(super) fn opt_text(
+        &self,
+        field: &str,
+        chars: RangeInclusive<usize>,
+    ) -> Result<(), BodyFault> {
         let (min, max) = chars.into_inner();
         match self.get(field) {
             None => Ok(()),
@@ -244,7 +250,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn count(&self, field: &str) -> Result<(), BodyFault> {
+    pub(super) fn count(&self, field: &str) -> Result<(), BodyFault> {
         self.need(field)?;
         self.opt_count(field)
     }
@@ -309,6 +315,8 @@ mod tests {
             "required":true}]}"#,
         r#"{"kind":"form_answer","form":1,"answers":{"n":"x"}}"#,
         r#"{"kind":"custom","type":"t","data":1}"#,
+        r#"{"kind":"merged","title":"t","items":[{"from":"a","at":1,"body":{"kind":"text",
+            "text":"x"}}]}"#,
         r#"{"kind":"edit","target":1,"text":"x"}"#,
         r#"{"kind":"recall","target":1}"#,
         r#"{"kind":"react","target":1,"emoji":"e","on":true}"#,

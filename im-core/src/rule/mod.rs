@@ -3,6 +3,7 @@
 mod authorize;
 mod body;
 pub mod commit;
+pub mod forward;
 mod mark;
 mod member_event;
 mod timeline;

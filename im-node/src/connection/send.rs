@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use im_core::frame::{CloseCode, ErrorCode, Failure};
 use im_core::model::Draft;
 use im_core::port::{PortError, PortErrorKind};
+use im_core::rule::forward::check_own;
 use parking_lot::Mutex;
 
 use super::Connection;
@@ -51,6 +52,10 @@ impl Connection {
             if self.flood.refuse(now, sends_per_s) {
                 return link.bye(CloseCode::Flooding, self.inner.settings.reconnect_ms);
             }
+            return self.queue(local, Waiting { draft, refused });
+        }
+        if let Err(fault) = check_own(&draft.body) {
+            let refused = Some(fault.into());
             return self.queue(local, Waiting { draft, refused });
         }
         if self.sends.waiting.lock().1 {

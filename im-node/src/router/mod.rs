@@ -21,6 +21,8 @@ use crate::node::Inner;
 
 /// Heads remembered of conversations that nobody here belongs to.
 const OWN_HEADS_MAX: usize = 20_000;
+/// Whoever is connected is told so long after something was missed that it may have been.
+const MISSED_AFTER: Duration = Duration::from_secs(2);
 /// How long to wait before the bus is subscribed again.
 const RESUBSCRIBE: Duration = Duration::from_secs(1);
 
@@ -49,6 +51,25 @@ impl Inner {
         for local in users.iter().filter_map(|user| self.hub.get(user)) {
             local.send(&frame, None);
         }
+    }
+
+    /// The bus may have lost something. Entries the sweep finds; of what is no entry, whoever is
+    /// connected here is told, once for all that comes in a while, to ask anew.
+    fn on_missed(self: &Arc<Self>) {
+        self.poke.notify_one();
+        if self.missed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let inner = Arc::clone(self);
+        self.spawn(async move {
+            tokio::time::sleep(MISSED_AFTER).await;
+            inner.missed.store(false, Ordering::Release);
+            let event = Value::object([("kind", Value::from("missed"))]);
+            let frame = ServerFrame::Event(event);
+            for link in inner.hub.links() {
+                link.send(frame.clone());
+            }
+        });
     }
 
     pub(crate) fn publish_news(&self, conv: &ConversationId, news: &News) {
@@ -93,11 +114,7 @@ impl Inner {
         let subscription = self.bus.subscribe(&self.settings.node).await?;
         let stamps = self.store.changed(&Stamps::START, 0).await?.stamps;
         let poke = Arc::clone(&self.poke);
-        self.spawn(listen(
-            Arc::downgrade(self),
-            subscription,
-            Arc::clone(&poke),
-        ));
+        self.spawn(listen(Arc::downgrade(self), subscription));
         self.spawn(sweep(Arc::downgrade(self), stamps, poke));
         let (hints, bus) = (Arc::clone(&self.hints), Arc::clone(&self.bus));
         self.spawn(hints::send(Arc::downgrade(self), hints, bus));
@@ -136,7 +153,7 @@ impl Inner {
                 };
                 self.deliver(&conv, news);
             }
-            BusMessage::Missed => self.poke.notify_one(),
+            BusMessage::Missed => self.on_missed(),
             BusMessage::Receipt {
                 conv,
                 user,
@@ -196,24 +213,20 @@ fn undecodable() {
     tracing::warn!("a bus message could not be read");
 }
 
-async fn listen(
-    inner: std::sync::Weak<Inner>,
-    mut subscription: Box<dyn Subscription>,
-    poke: Arc<tokio::sync::Notify>,
-) {
+async fn listen(inner: std::sync::Weak<Inner>, mut subscription: Box<dyn Subscription>) {
     loop {
         let incoming = subscription.next().await;
         let Some(inner) = inner.upgrade() else { return };
         match incoming {
             Some(Incoming::Message(payload)) => inner.on_bus(&payload),
-            Some(Incoming::Reconnected) => poke.notify_one(),
+            Some(Incoming::Reconnected) => inner.on_missed(),
             None => {
                 tokio::time::sleep(RESUBSCRIBE).await;
                 match inner.bus.subscribe(&inner.settings.node).await {
                     Ok(again) => subscription = again,
                     Err(error) => tracing::warn!(%error, "the bus can't be subscribed"),
                 }
-                poke.notify_one();
+                inner.on_missed();
             }
         }
     }

@@ -4,6 +4,7 @@ use im_core::frame::{
     ClientFrame, Codec, DecodeError, ErrorCode, Failure, PullRange, ServerFrame, decode_client,
 };
 use im_core::model::{Draft, Value};
+use im_core::rule::forward::check_own;
 
 use super::params::Params;
 use super::table::Call;
@@ -32,7 +33,10 @@ fn as_frame(
 /// Reads the fields of `send`.
 pub(super) fn draft(params: Params) -> Result<Draft, Failure> {
     match as_frame("send", params, &[])? {
-        ClientFrame::Send(draft) => Ok(draft),
+        ClientFrame::Send(draft) => {
+            check_own(&draft.body)?;
+            Ok(draft)
+        }
         _ => Err(Failure::new(ErrorCode::Internal, "an internal error")),
     }
 }
@@ -82,7 +86,7 @@ pub(super) async fn list(call: Call<'_>, mut params: Params) -> Result<Value, Fa
     Ok(without_t(ServerFrame::Synced(synced).to_value()))
 }
 
-fn without_t(mut value: Value) -> Value {
+pub(super) fn without_t(mut value: Value) -> Value {
     value.take("t");
     value
 }

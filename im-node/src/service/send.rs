@@ -243,7 +243,8 @@ impl Inner {
         if draft.expires_ms.is_some() && draft.body.kind().family() == Family::Change {
             return Err(bad("expires_ms", "a change has no end of its own"));
         }
-        Ok(check_body(&draft.body, &self.settings.limits)?)
+        check_body(&draft.body, &self.settings.limits)?;
+        self.custom.check(&draft.body)
     }
 
     async fn run_hooks(

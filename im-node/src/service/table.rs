@@ -9,8 +9,8 @@ use im_core::port::RecordKey;
 
 use super::params::Params;
 use super::{
-    Caller, blocks, friends, groups, joining, messages, own, privacy, profile, schedule, state,
-    watch,
+    Caller, blocks, forward, friends, groups, joining, messages, own, privacy, profile, schedule,
+    state, watch,
 };
 use crate::appender::port_failure;
 use crate::node::Inner;
@@ -112,6 +112,7 @@ methods! {
     "groups.mute" => groups::mute, Put "/v1/groups/{conv}/mute";
     "groups.remove" => groups::remove, Delete "/v1/groups/{conv}/members";
     "groups.role" => groups::role, Put "/v1/groups/{conv}/role";
+    "messages.forward" => forward::forward, Post "/v1/messages/forward";
     "messages.hidden" => own::hidden, Get "/v1/conversations/{conv}/hidden";
     "messages.hide" => own::hide, Put "/v1/conversations/{conv}/hidden";
     "messages.readers" => state::readers, Get "/v1/conversations/{conv}/entries/{seq}/readers";

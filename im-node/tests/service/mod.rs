@@ -2,6 +2,7 @@
 
 mod change;
 mod due;
+mod forward;
 mod friends;
 mod joining;
 mod kit;

@@ -33,6 +33,25 @@ async fn a_retry_gets_the_first_result_and_another_body_is_refused() {
 }
 
 #[tokio::test]
+async fn nobody_says_of_their_own_words_that_another_said_them() {
+    let kit = Kit::start().await;
+    let mut ana = kit.peer("ana", "d").await;
+    let text_of_ben = r#"{"kind":"text","text":"x","forwarded":{"from":"ben","at":1}}"#;
+    let merged =
+        r#"{"kind":"merged","items":[{"from":"ben","at":1,"body":{"kind":"text","text":"x"}}]}"#;
+    // Also when everything about the conversation is known, and nothing must be read.
+    for round in 0..2 {
+        for (body, code) in [(text_of_ben, "bad_frame"), (merged, "forbidden")] {
+            let frame = r#"{"t":"send","cm_id":"f","to":{"user":"ben"},"body":BODY}"#;
+            ana.say(&frame.replace("BODY", body)).await;
+            assert_eq!(text(&ana.get("err").await, "code"), code, "{body}");
+        }
+        let sent = ana.send(&format!("c{round}"), BEN, "hi").await;
+        assert_eq!(int(&sent, "seq"), round + 1);
+    }
+}
+
+#[tokio::test]
 async fn sends_of_one_connection_keep_their_order() {
     let kit = Kit::start().await;
     let mut ana = kit.peer("ana", "d").await;

@@ -13,7 +13,7 @@ mod value;
 pub use body::{Body, BodyError, Family, Kind};
 pub use conversation::{Conversation, ConversationKind, Member, Role, direct_id, requested_id};
 pub use entry::{Draft, Entry, Mentions, NewEntry, Target};
-pub use fact::{Fact, FactKey, FactOwner, FactTable, place_of};
+pub use fact::{Fact, FactKey, FactOwner, FactTable, everyone, place_of};
 pub use id::{
     CmId, ConnectionId, ConversationId, DeviceId, Epoch, Holder, IdError, MessageId, NodeId, Seq,
     Stamp, Timestamp, UserId,

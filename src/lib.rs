@@ -63,6 +63,7 @@
 //! No feature changes what another one does.
 
 pub use im_core as core;
+pub use im_moderation as moderation;
 pub use im_node as node;
 
 #[cfg(feature = "kafka")]

@@ -20,6 +20,7 @@ mod ids;
 mod joining;
 mod link;
 pub mod local;
+mod moderation;
 mod node;
 mod outgoing;
 mod presence;

@@ -6,6 +6,8 @@ use im_core::frame::Limits;
 use im_core::model::NodeId;
 use im_core::rule::ChangeWindows;
 
+use crate::moderation::LISTS_EVERY;
+
 /// Who may write to whom in a direct conversation; beside it the hooks decide on every message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteTo {
@@ -42,6 +44,10 @@ pub struct Settings {
     pub sweep: Duration,
     /// How often it is looked what is due: messages that wait for their time, or end.
     pub due: Duration,
+    /// How often it is looked whether the lists changed that every node keeps in memory: sensitive
+    /// words, and who is banned or muted. They are told of a change at once; this is for when the
+    /// bus loses that.
+    pub lists: Duration,
     /// How many group-commit lanes: one per independent writer of the store.
     pub lanes: usize,
     /// The most commits in one batch.
@@ -70,6 +76,7 @@ impl Default for Settings {
             changes: ChangeWindows::default(),
             sweep: Duration::from_secs(3),
             due: Duration::from_secs(1),
+            lists: LISTS_EVERY,
             lanes: 1,
             batch_max: 4_096,
             lane_max: 16_384,

@@ -72,7 +72,7 @@ async fn answer(
     match shared
         .node
         .service()
-        .call(&identity.user, method.name, params, key)
+        .call_as(&identity, method.name, params, key)
         .await
     {
         Ok(value) => json(StatusCode::OK, value.to_json()),

@@ -194,6 +194,7 @@ impl Connection {
         }
         let caller = Caller {
             user: user.clone(),
+            staff: link.staff(),
             link: Some(Arc::clone(&link)),
         };
         let answer = act(Arc::clone(&self.inner), caller, Arc::clone(&link));
@@ -237,8 +238,7 @@ impl Inner {
                 "the token is another user's",
             ));
         }
-        link.expires_ms
-            .store(identity.expires_at.0, Ordering::Relaxed);
+        link.take_token(&identity);
         let value = Value::object([("expires_at", Value::from(identity.expires_at.0))]);
         Ok(ServerFrame::Res { id, value })
     }

@@ -16,6 +16,7 @@ mod peer;
 mod sending;
 mod signs;
 mod slow;
+mod staff;
 mod store;
 mod strangers;
 mod tokens;

@@ -21,9 +21,6 @@ named! {
         Channel = "channel",
         /// A visitor and the service desk.
         Desk = "desk",
-        /// What the staff did. It has no members, and whoever asks for it by its id gets what
-        /// strangers get.
-        Audit = "audit",
     }
 }
 

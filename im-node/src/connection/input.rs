@@ -161,7 +161,9 @@ impl Connection {
                 params,
                 key,
             } => {
-                self.in_background("req", id.clone(), |inner, caller, _| async move {
+                self.in_background("req", id.clone(), |inner, caller, link| async move {
+                    let device = link.who().map(|(_, device)| device);
+                    inner.admit(&caller.user, device, &method)?;
                     let value = inner.call(&caller, &method, params, key).await?;
                     Ok(Some(ServerFrame::Res { id, value }))
                 });
@@ -194,7 +196,6 @@ impl Connection {
         }
         let caller = Caller {
             user: user.clone(),
-            staff: link.staff(),
             link: Some(Arc::clone(&link)),
         };
         let answer = act(Arc::clone(&self.inner), caller, Arc::clone(&link));
@@ -238,7 +239,8 @@ impl Inner {
                 "the token is another user's",
             ));
         }
-        link.take_token(&identity);
+        link.expires_ms
+            .store(identity.expires_at.0, Ordering::Relaxed);
         let value = Value::object([("expires_at", Value::from(identity.expires_at.0))]);
         Ok(ServerFrame::Res { id, value })
     }

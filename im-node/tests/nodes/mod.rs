@@ -7,5 +7,4 @@ mod kit;
 mod large;
 mod late;
 mod life;
-mod lists;
 mod presence;

@@ -64,14 +64,12 @@ impl WordList {
         Self::default()
     }
 
-    /// Adds a word. False when it was left out.
-    pub fn add(&mut self, word: Word) -> bool {
+    /// Adds a word.
+    pub fn add(&mut self, word: Word) {
         let id = word.id;
-        let added = self.try_add(word);
-        if let Err(why) = added {
+        if let Err(why) = self.try_add(word) {
             self.dropped.push(Dropped { id, why });
         }
-        added.is_ok()
     }
 
     /// Adds the words of a file that has one a line, with the line's number as their id, from 1 on.
@@ -105,21 +103,16 @@ impl WordList {
         Ok(())
     }
 
-    /// What would be built of it.
-    pub fn report(&self) -> Report {
-        Report {
-            kept: self.kept.len(),
-            dropped: self.dropped.clone(),
-        }
-    }
-
     /// Builds the filter.
     ///
     /// # Errors
     /// When the words together are more than the automaton can hold; a list within [`WORDS_MAX`]
     /// of any living language is not.
     pub fn build(self) -> Result<(Filter, Report), FilterError> {
-        let report = self.report();
+        let report = Report {
+            kept: self.kept.len(),
+            dropped: self.dropped,
+        };
         drop(self.known);
         Ok((Filter::new(self.kept)?, report))
     }

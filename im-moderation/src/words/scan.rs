@@ -68,18 +68,12 @@ impl<'t> Scan<'t> {
     /// The text with one `mark` for each character of a hit, of whatever level. The rest of the
     /// text is untouched, and borrowed when there is no hit.
     pub fn masked(&self, mark: char) -> Cow<'t, str> {
-        self.masked_where(mark, |_| true)
-    }
-
-    /// The same of the hits whose level is chosen.
-    pub fn masked_where(&self, mark: char, is_chosen: impl Fn(Level) -> bool) -> Cow<'t, str> {
-        let chosen = |hit: &&Hit<'t>| is_chosen(hit.level);
-        if !self.hits.iter().any(|hit| chosen(&hit)) {
+        if self.hits.is_empty() {
             return Cow::Borrowed(self.text);
         }
         let mut masked = String::with_capacity(self.text.len());
         let mut done = 0;
-        for hit in self.hits.iter().filter(chosen) {
+        for hit in &self.hits {
             let start = hit.range.start.max(done);
             if start >= hit.range.end {
                 continue;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use im_core::machine::{RoomEvent, RoomRead};
-use im_core::model::{ConversationId, Entry, Kind, Seq};
+use im_core::model::{ConversationId, ConversationKind, Entry, Family, Kind, Seq};
 use im_core::port::{Commit, Committed, LogQuery, NewConversation, Rejected, Write};
 use im_core::rule::commit::begin;
 use im_core::rule::{MemberEvent, MemberEventOp};
@@ -60,6 +60,7 @@ impl Inner {
             of.created = of.created.take().or(made);
         }
         let mut large = Vec::new();
+        self.count(news.values());
         for (conv, news) in news {
             metrics::counter!("im_entries_total").increment(news.entries.len() as u64);
             self.publish_news(conv, &news);
@@ -70,6 +71,23 @@ impl Inner {
             }
         }
         large
+    }
+
+    /// What was stored counts for its day.
+    fn count<'a>(&self, news: impl Iterator<Item = &'a News>) {
+        let (mut messages, mut groups) = (0, 0);
+        for news in news {
+            let said = |entry: &&Arc<Entry>| entry.body.kind().family() == Family::Say;
+            messages += news.entries.iter().filter(said).count() as u64;
+            let kind = news.created.as_ref().map(|made| made.kind);
+            let is_group = matches!(
+                kind,
+                Some(ConversationKind::Group | ConversationKind::Channel)
+            );
+            groups += u64::from(is_group);
+        }
+        let now = self.clock.timestamp();
+        self.moderation.counts.stored(now, messages, groups);
     }
 
     /// News from wherever: own commits, or another node's.

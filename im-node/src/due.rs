@@ -19,11 +19,14 @@ const RARELY: u32 = 60;
 /// How long what can't be done now is put off, so that it stands in nobody's way.
 const AGAIN_MS: u64 = 30_000;
 /// The tables that are looked at, each by a task of its own.
-pub(crate) const TABLES: [FactTable; 4] = [
+pub(crate) const TABLES: [FactTable; 7] = [
     FactTable::Scheduled,
     FactTable::Expiry,
     FactTable::FriendRequest,
     FactTable::FriendAsked,
+    FactTable::Standing,
+    FactTable::Report,
+    FactTable::Count,
 ];
 
 /// How often a table is looked at, where `every` is how often what people wait for is.

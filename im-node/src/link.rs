@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use im_core::frame::{Bye, CloseCode, Codec, ErrFrame, Failure, RequestId, ServerFrame};
 use im_core::machine::{Delivery, DeliveryEvent, Push};
 use im_core::model::{CmId, ConnectionId, ConversationId, DeviceId, Epoch, Seq, Timestamp, UserId};
+use im_core::port::Identity;
+use im_core::rule::Staff;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -78,6 +80,8 @@ pub(crate) struct Link {
     born: Instant,
     /// When the token ends, in Unix milliseconds.
     pub(crate) expires_ms: std::sync::atomic::AtomicI64,
+    /// What its token says that its user may do beside everybody else: [`Staff::bits`].
+    staff: std::sync::atomic::AtomicU8,
     pub(crate) said_hello: AtomicBool,
     /// The lease under which the registry knows of it; 0 when it never did. Of one that it knew, a
     /// live route of the device elsewhere is a later one's.
@@ -116,6 +120,7 @@ impl Link {
             pinged_ms: AtomicU64::new(0),
             born: now,
             expires_ms: std::sync::atomic::AtomicI64::new(i64::MAX),
+            staff: std::sync::atomic::AtomicU8::new(0),
             said_hello: AtomicBool::new(false),
             registered: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
@@ -130,6 +135,19 @@ impl Link {
     pub(crate) fn set_who(&self, user: UserId, device: DeviceId) {
         // Set once, by the one greeting of this connection.
         let _ = self.who.set((user, device));
+    }
+
+    /// The roles of the token that it showed last.
+    pub(crate) fn staff(&self) -> Staff {
+        Staff::from_bits(self.staff.load(Ordering::Acquire))
+    }
+
+    /// What a token says: when it ends, and which roles it gives.
+    pub(crate) fn take_token(&self, identity: &Identity) {
+        let staff = Staff::of(identity.roles.iter().map(String::as_str));
+        self.staff.store(staff.bits(), Ordering::Release);
+        self.expires_ms
+            .store(identity.expires_at.0, Ordering::Relaxed);
     }
 
     /// Waits until there is something to take.

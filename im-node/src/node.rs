@@ -25,10 +25,10 @@ use crate::connection::Connection;
 use crate::hub::Hub;
 use crate::ids::Ids;
 use crate::link::Link;
+use crate::moderation::{List, Moderation};
 use crate::presence::Watchers;
-use crate::rates::Buckets;
 use crate::rooms::Rooms;
-use crate::router::{BusMessage, Hints};
+use crate::router::Hints;
 use crate::service::{CustomTypes, HookLocks};
 use crate::settings::{Settings, SettingsError};
 
@@ -79,12 +79,12 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Ids,
     pub(crate) hub: Hub,
-    pub(crate) buckets: Buckets,
     pub(crate) rooms: Rooms,
     pub(crate) appender: Appender,
     pub(crate) watchers: Watchers,
     pub(crate) hints: Arc<Hints>,
     pub(crate) hook_locks: HookLocks,
+    pub(crate) moderation: Moderation,
     /// Cursor moves that wait for the next flush.
     pub(crate) cursors: Mutex<BTreeMap<(ConversationId, UserId), CursorMove>>,
     /// Heads of conversations without a room here that this node appended itself.
@@ -159,6 +159,26 @@ impl Inner {
                 link.bye(CloseCode::Restart, self.settings.reconnect_ms);
             }
         }
+    }
+
+    /// Reads what must be known before anybody is let in, and starts what goes on by itself.
+    async fn begin(self: &Arc<Self>, ttl: Duration) -> Result<(), PortError> {
+        // After the bus is heard: what changes from then on wakes who reads.
+        self.start_router(ttl).await?;
+        self.load_words().await?;
+        self.load_standings().await?;
+        self.spawn(tick(Arc::downgrade(self)));
+        self.spawn(crate::cursors::run(Arc::downgrade(self)));
+        self.spawn(crate::presence::check_watched(Arc::downgrade(self)));
+        for list in [List::Words, List::Standings] {
+            self.spawn(crate::moderation::watch(Arc::downgrade(self), list));
+        }
+        self.spawn(crate::moderation::flush(Arc::downgrade(self)));
+        for table in crate::due::TABLES {
+            let every = crate::due::period(table, self.settings.due);
+            self.spawn(crate::due::run(Arc::downgrade(self), table, every));
+        }
+        Ok(())
     }
 
     async fn give_up_lease(&self) {
@@ -262,12 +282,7 @@ impl Node {
     /// (`bye`, 4403). Whether they may come again is the [`Directory`]'s and the
     /// [`Authenticator`]'s to say; tell those first.
     pub fn revoke(&self, user: &UserId, device: Option<&DeviceId>) {
-        let inner = &self.inner;
-        inner.hub.revoke(user, device, inner.settings.reconnect_ms);
-        inner.publish(&BusMessage::Revoked {
-            user: user.clone(),
-            device: device.cloned(),
-        });
+        self.inner.revoke(user, device);
     }
 
     /// The store was written to beside this node (a transaction of the host program's): those who
@@ -303,6 +318,8 @@ impl Node {
         // Who has not closed by then is cut off.
         let _ = tokio::time::timeout(inner.settings.drain / 4, gone).await;
         inner.flush_cursors(true);
+        // What is counted since is lost, as by a crash, if the store takes longer.
+        let _ = tokio::time::timeout(inner.settings.drain / 4, inner.flush_counts()).await;
         inner.lanes_stop.send_replace(true);
         let lanes = std::mem::take(&mut *self.lanes.0.lock());
         let finish = async {

@@ -6,7 +6,7 @@ use im_core::frame::Limits;
 use im_core::model::NodeId;
 use im_core::rule::ChangeWindows;
 
-use crate::rates::Rates;
+use crate::moderation::LISTS_EVERY;
 
 /// Who may write to whom in a direct conversation; beside it the hooks decide on every message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,14 +40,14 @@ pub struct Settings {
     pub friend_request: Duration,
     /// How long entries may be edited and recalled.
     pub changes: ChangeWindows,
-    /// How often each user, device and key may ask.
-    pub rates: Rates,
-    /// The public key that pages subscribe to pushes with, if there are any.
-    pub push_key: Option<String>,
     /// How often the store is asked what changed, in case the bus lost it.
     pub sweep: Duration,
     /// How often it is looked what is due: messages that wait for their time, or end.
     pub due: Duration,
+    /// How often it is looked whether the lists changed that every node keeps in memory: sensitive
+    /// words, and who is banned or muted. They are told of a change at once; this is for when the
+    /// bus loses that.
+    pub lists: Duration,
     /// How many group-commit lanes: one per independent writer of the store.
     pub lanes: usize,
     /// The most commits in one batch.
@@ -74,10 +74,9 @@ impl Default for Settings {
             write_to: WriteTo::Anyone,
             friend_request: Duration::from_secs(7 * 24 * 3_600),
             changes: ChangeWindows::default(),
-            rates: Rates::default(),
-            push_key: None,
             sweep: Duration::from_secs(3),
             due: Duration::from_secs(1),
+            lists: LISTS_EVERY,
             lanes: 1,
             batch_max: 4_096,
             lane_max: 16_384,

@@ -61,6 +61,8 @@ named! {
         Call = "call",
         /// A step of the service desk.
         Desk = "desk",
+        /// What a member of the staff did.
+        Audit = "audit",
         /// What is left of an erased entry. A `member` entry is never erased by itself: a room that
         /// lags must still read who left.
         Erased = "erased",
@@ -90,6 +92,7 @@ impl Kind {
             | Self::Announce
             | Self::Call
             | Self::Desk
+            | Self::Audit
             | Self::Erased => Family::Server,
         }
     }
@@ -173,6 +176,16 @@ impl Body {
     #[must_use]
     pub const fn json(&self) -> &Arc<str> {
         &self.json
+    }
+
+    /// The text of a `text` body that has nothing else and is written as it is read, as most are:
+    /// so that it can be looked at without reading the value.
+    #[must_use]
+    pub fn plain_text(&self) -> Option<&str> {
+        self.json
+            .strip_prefix(r#"{"kind":"text","text":""#)
+            .and_then(|rest| rest.strip_suffix(r#""}"#))
+            .filter(|text| !text.contains(['"', '\\']))
     }
 
     /// Its value. `Null` if the store held text that is no value, which no writer of ours leaves.

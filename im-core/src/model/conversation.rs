@@ -21,6 +21,9 @@ named! {
         Channel = "channel",
         /// A visitor and the service desk.
         Desk = "desk",
+        /// What the staff did. It has no members, and whoever asks for it by its id gets what
+        /// strangers get.
+        Audit = "audit",
     }
 }
 

@@ -5,9 +5,19 @@ use super::id::{ConversationId, Timestamp, UserId};
 use super::slot::Slot;
 use crate::named::named;
 
-/// The conversation that the facts of everybody are placed with. Nobody is in it, and there is
-/// none: it has a slot, that is all.
+/// The conversation that the facts of everybody are placed with. Nobody is in it. Its log is the
+/// [audit log](everyone), made by the first entry of that.
 const EVERYONE: &str = "everyone";
+
+/// The conversation that the facts of everybody are placed with. Its log is the audit log, so that
+/// what a member of the staff changes of those facts and the entry that tells of it are one commit.
+#[must_use]
+pub fn everyone() -> ConversationId {
+    match ConversationId::new(EVERYONE) {
+        Ok(id) => id,
+        Err(_) => unreachable!("a short text without control characters is an id"),
+    }
+}
 
 /// Whose a fact is: that decides with which conversation it is placed, and so which commit can
 /// write it and which database has it.
@@ -55,20 +65,22 @@ named! {
         Rule = "rule",
         /// Messages that wait for their time, by their `cm_id`. `User`.
         Scheduled = "scheduled",
-        /// How far a follower of the log looked, and who it is; by its name, key `""`. `Everyone`.
-        OutCursor = "out_cursor",
-        /// How far a follower told a conversation: the key is its name. `Conversation`.
-        OutPlace = "out_place",
-        /// Conversations that a follower still has to tell: its name, conversation. `Everyone`.
-        OutWait = "out_wait",
-        /// What a follower gave up, with when: its name `\n` place. `Conversation`.
-        OutDead = "out_dead",
-        /// Where a user wants to be pushed to: [`PushTarget`](super::PushTarget). `User`.
-        PushTarget = "push_target",
-        /// Conversations that a user wants no pushes from, until when (0: for ever). `User`.
-        PushMute = "push_mute",
-        /// Keys of programs that send, by their id. `Everyone`.
-        ApiKey = "api_key",
+        /// Sensitive words, as they are written. `Everyone`, owner `""`.
+        Word = "word",
+        /// Who is banned, muted everywhere, or known as staff (the owner says which), by user.
+        /// `Everyone`.
+        Standing = "standing",
+        /// What every node keeps in memory, by name: another value means that it has changed.
+        /// `Everyone`, owner `""`.
+        Version = "version",
+        /// Messages with a word that somebody must look at, by their id. `Conversation`.
+        Review = "review",
+        /// What users reported, by time: owner `open` or `done`. `Everyone`.
+        Report = "report",
+        /// What a user has reported and nobody has dealt with: the owner is the user. `Everyone`.
+        Reported = "reported",
+        /// What happened on a day, by day and start of a node. `Everyone`, owner `""`.
+        Count = "count",
     }
 }
 
@@ -83,13 +95,17 @@ impl FactTable {
             | Self::Seen
             | Self::Draft
             | Self::Hidden
-            | Self::PushTarget
-            | Self::PushMute
             | Self::Scheduled => FactOwner::User,
-            Self::Mark | Self::Expiry | Self::Pin | Self::Rule | Self::OutPlace | Self::OutDead => {
+            Self::Mark | Self::Expiry | Self::Pin | Self::Rule | Self::Review => {
                 FactOwner::Conversation
             }
-            Self::Start | Self::OutCursor | Self::OutWait | Self::ApiKey => FactOwner::Everyone,
+            Self::Start
+            | Self::Word
+            | Self::Standing
+            | Self::Version
+            | Self::Report
+            | Self::Reported
+            | Self::Count => FactOwner::Everyone,
         }
     }
 }
@@ -153,7 +169,7 @@ pub fn place_of(table: FactTable, owner: &str) -> Option<ConversationId> {
         }
         FactOwner::Pair => None,
         FactOwner::Conversation => ConversationId::new(owner).ok(),
-        FactOwner::Everyone => ConversationId::new(EVERYONE).ok(),
+        FactOwner::Everyone => Some(everyone()),
     }
 }
 

@@ -10,7 +10,6 @@ mod error;
 mod fact;
 mod hooks;
 mod hot;
-mod push;
 mod registry;
 mod shard;
 mod store;
@@ -23,7 +22,6 @@ pub use error::{PortError, PortErrorKind};
 pub use fact::{FactQuery, Put, Was, next_start};
 pub use hooks::{Hooks, Verdict};
 pub use hot::{Hot, HotAnswer, HotCommit, HotView, Lag, Pending, Settle, Warming, Which};
-pub use push::{Push, PushError, PushNote};
 pub use registry::{Lease, Registry, Route};
 pub use shard::{Cargo, CargoQuery, Holding, Holdings, Phase, Place, Shard};
 pub use store::{

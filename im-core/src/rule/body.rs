@@ -95,20 +95,20 @@ pub fn check_body(body: &Body, limits: &Limits) -> Result<(), BodyFault> {
             fields.seq("target")?;
             fields.opt_flag("on")
         }
-        Kind::Member | Kind::Group | Kind::Announce | Kind::Call | Kind::Desk | Kind::Erased => {
-            Err(BodyFault::Server)
-        }
+        Kind::Member
+        | Kind::Group
+        | Kind::Announce
+        | Kind::Call
+        | Kind::Desk
+        | Kind::Audit
+        | Kind::Erased => Err(BodyFault::Server),
     }
 }
 
 /// Most messages are this, and to see it the text need not be parsed again.
 fn is_plain_text(body: &Body, chars_max: usize) -> bool {
-    body.json()
-        .strip_prefix(r#"{"kind":"text","text":""#)
-        .and_then(|rest| rest.strip_suffix(r#""}"#))
-        .is_some_and(|text| {
-            !text.is_empty() && !text.contains(['"', '\\']) && is_within(text, chars_max)
-        })
+    body.plain_text()
+        .is_some_and(|text| !text.is_empty() && is_within(text, chars_max))
 }
 
 fn media(fields: &Fields<'_>, limits: &Limits) -> Result<(), BodyFault> {

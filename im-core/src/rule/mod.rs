@@ -6,10 +6,12 @@ pub mod commit;
 pub mod forward;
 mod mark;
 mod member_event;
+mod staff;
 mod timeline;
 
 pub use authorize::{Action, ActorView, Barrier, ChangeWindows, authorize};
 pub use body::{BodyFault, check_body};
 pub use mark::{Change, EditMark, Mark, mark_key, marks_below, marks_from};
 pub use member_event::{MemberEvent, MemberEventOp};
+pub use staff::{Power, Staff, StaffRole, may_act_on, staff_may};
 pub use timeline::{Message, Stamped, Timeline};

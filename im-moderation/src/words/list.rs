@@ -64,12 +64,14 @@ impl WordList {
         Self::default()
     }
 
-    /// Adds a word.
-    pub fn add(&mut self, word: Word) {
+    /// Adds a word. False when it was left out.
+    pub fn add(&mut self, word: Word) -> bool {
         let id = word.id;
-        if let Err(why) = self.try_add(word) {
+        let added = self.try_add(word);
+        if let Err(why) = added {
             self.dropped.push(Dropped { id, why });
         }
+        added.is_ok()
     }
 
     /// Adds the words of a file that has one a line, with the line's number as their id, from 1 on.
@@ -103,16 +105,21 @@ impl WordList {
         Ok(())
     }
 
+    /// What would be built of it.
+    pub fn report(&self) -> Report {
+        Report {
+            kept: self.kept.len(),
+            dropped: self.dropped.clone(),
+        }
+    }
+
     /// Builds the filter.
     ///
     /// # Errors
     /// When the words together are more than the automaton can hold; a list within [`WORDS_MAX`]
     /// of any living language is not.
     pub fn build(self) -> Result<(Filter, Report), FilterError> {
-        let report = Report {
-            kept: self.kept.len(),
-            dropped: self.dropped,
-        };
+        let report = self.report();
         drop(self.known);
         Ok((Filter::new(self.kept)?, report))
     }

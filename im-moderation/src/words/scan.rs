@@ -68,12 +68,18 @@ impl<'t> Scan<'t> {
     /// The text with one `mark` for each character of a hit, of whatever level. The rest of the
     /// text is untouched, and borrowed when there is no hit.
     pub fn masked(&self, mark: char) -> Cow<'t, str> {
-        if self.hits.is_empty() {
+        self.masked_where(mark, |_| true)
+    }
+
+    /// The same of the hits whose level is chosen.
+    pub fn masked_where(&self, mark: char, is_chosen: impl Fn(Level) -> bool) -> Cow<'t, str> {
+        let chosen = |hit: &&Hit<'t>| is_chosen(hit.level);
+        if !self.hits.iter().any(|hit| chosen(&hit)) {
             return Cow::Borrowed(self.text);
         }
         let mut masked = String::with_capacity(self.text.len());
         let mut done = 0;
-        for hit in &self.hits {
+        for hit in self.hits.iter().filter(chosen) {
             let start = hit.range.start.max(done);
             if start >= hit.range.end {
                 continue;

@@ -1,6 +1,6 @@
 //! What a list's report says.
 
-use im_moderation::words::{DropReason, Dropped, Level, WordList};
+use im_moderation::words::{DropReason, Dropped, Level, Word, WordList};
 
 #[test]
 fn each_bad_line_is_reported_and_spoils_nothing() {
@@ -35,4 +35,14 @@ fn the_same_word_at_another_level_is_no_duplicate() {
     list.add_lines("bad", Level::Mask);
     let (_, report) = list.build().unwrap();
     assert_eq!(report.kept, 2);
+}
+
+#[test]
+fn a_list_says_at_once_what_it_keeps() {
+    let mut list = WordList::new();
+    assert!(list.add(Word::new(1, "bad", Level::Refuse)));
+    assert!(!list.add(Word::new(2, "BAD", Level::Refuse)));
+    let report = list.report();
+    assert_eq!((report.kept, report.dropped.len()), (1, 1));
+    assert_eq!(list.build().unwrap().1, report);
 }

@@ -125,3 +125,15 @@ fn an_empty_filter_finds_nothing() {
     assert!(filter.is_empty());
     assert_eq!(filter.scan("anything").verdict(), Verdict::Clean);
 }
+
+#[test]
+fn the_words_of_one_level_are_masked_alone() {
+    let filter = filter(&[("one", Level::Mask), ("two", Level::Review)]);
+    let scan = filter.scan("one, two, one");
+    let masked = scan.masked_where('*', |level| level == Level::Mask);
+    assert_eq!(masked, "***, two, ***");
+    assert_eq!(scan.masked('*'), "***, ***, ***");
+    let scan = filter.scan("two");
+    let masked = scan.masked_where('*', |level| level == Level::Mask);
+    assert!(matches!(masked, Cow::Borrowed("two")));
+}

@@ -45,6 +45,10 @@ impl Inner {
                     local: Arc::clone(&local),
                 };
                 link.open(welcome);
+                self.moderation
+                    .counts
+                    .seen(self.clock.timestamp(), &local.id);
+                self.note_staff(&local.id, link.staff()).await;
                 if let Some(since) = since {
                     self.sync_unasked(&link, &local.id, &since).await;
                 }
@@ -83,10 +87,13 @@ impl Inner {
         if self.standing(&identity.user).await? != Standing::Active {
             return Err(Refused::Close(CloseCode::Banned));
         }
-        link.expires_ms
-            .store(identity.expires_at.0, Ordering::Relaxed);
+        link.take_token(&identity);
         link.set_who(identity.user.clone(), hello.device.clone());
         let local = self.hub.attach(&identity.user, link);
+        // Who was banned meanwhile may not have been found here.
+        if self.moderation.standings().is_banned(&identity.user, now) {
+            return Err(Refused::Close(CloseCode::Banned));
+        }
         // Before anything that may take long: of two greetings of a device, the later one wins.
         self.replace(link, &local, &hello.device).await?;
         let mut gate = local.gate.lock().await;
@@ -116,8 +123,13 @@ impl Inner {
         Ok((local, welcome))
     }
 
-    /// What the embedder says of a user; without a directory everybody is in good standing.
+    /// What the staff and the embedder say of a user; without a directory everybody is in good
+    /// standing who is not banned.
     pub(crate) async fn standing(&self, user: &UserId) -> Result<Standing, PortError> {
+        let standings = self.moderation.standings();
+        if standings.is_banned(user, self.clock.timestamp()) {
+            return Ok(Standing::Banned);
+        }
         let Some(directory) = &self.directory else {
             return Ok(Standing::Active);
         };

@@ -161,9 +161,7 @@ impl Connection {
                 params,
                 key,
             } => {
-                self.in_background("req", id.clone(), |inner, caller, link| async move {
-                    let device = link.who().map(|(_, device)| device);
-                    inner.admit(&caller.user, device, &method)?;
+                self.in_background("req", id.clone(), |inner, caller, _| async move {
                     let value = inner.call(&caller, &method, params, key).await?;
                     Ok(Some(ServerFrame::Res { id, value }))
                 });
@@ -196,6 +194,7 @@ impl Connection {
         }
         let caller = Caller {
             user: user.clone(),
+            staff: link.staff(),
             link: Some(Arc::clone(&link)),
         };
         let answer = act(Arc::clone(&self.inner), caller, Arc::clone(&link));
@@ -239,8 +238,7 @@ impl Inner {
                 "the token is another user's",
             ));
         }
-        link.expires_ms
-            .store(identity.expires_at.0, Ordering::Relaxed);
+        link.take_token(&identity);
         let value = Value::object([("expires_at", Value::from(identity.expires_at.0))]);
         Ok(ServerFrame::Res { id, value })
     }

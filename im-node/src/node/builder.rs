@@ -5,17 +5,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use im_core::model::ConversationId;
 use im_core::port::{Authenticator, Bus, Clock, Directory, Hooks, Registry, Store, next_start};
+use im_moderation::mask::Masker;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{Inner, Lanes, Node, StartError, tick};
+use super::{Inner, Lanes, Node, StartError};
 use crate::appender::{Appender, Partition, start_lane};
 use crate::clock::TokioClock;
 use crate::hub::Hub;
 use crate::ids::Ids;
 use crate::local::{LocalBus, LocalRegistry};
+use crate::moderation::Moderation;
 use crate::presence::Watchers;
-use crate::rates::Buckets;
 use crate::rooms::Rooms;
 use crate::service::{CustomTypes, HookLocks};
 use crate::settings::Settings;
@@ -33,6 +34,7 @@ pub struct NodeBuilder {
     custom: CustomTypes,
     clock: Arc<dyn Clock>,
     partition: Partition,
+    masker: Masker,
 }
 
 impl NodeBuilder {
@@ -48,6 +50,7 @@ impl NodeBuilder {
             custom: CustomTypes::default(),
             clock: Arc::new(TokioClock),
             partition: Partition::none(),
+            masker: Masker::default(),
         }
     }
 
@@ -101,6 +104,14 @@ impl NodeBuilder {
         self
     }
 
+    /// What is personal in messages that the staff reads, other than what [`Masker`] finds by
+    /// default.
+    #[must_use]
+    pub fn masker(mut self, masker: Masker) -> Self {
+        self.masker = masker;
+        self
+    }
+
     /// Another clock, for tests.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -122,7 +133,6 @@ impl NodeBuilder {
             Appender::new(self.settings.lanes, self.settings.lane_max, self.partition);
         let inner = Arc::new(Inner {
             hub: Hub::new(self.settings.limits.sends_per_s),
-            buckets: Buckets::new(self.settings.rates, self.settings.limits.sends_per_s),
             settings: self.settings,
             store: self.store,
             bus: self.bus,
@@ -138,6 +148,7 @@ impl NodeBuilder {
             watchers: Watchers::default(),
             hints: Arc::default(),
             hook_locks: HookLocks::default(),
+            moderation: Moderation::new(start, self.masker),
             cursors: Mutex::default(),
             own_heads: Mutex::default(),
             lease: AtomicU64::new(lease.epoch),
@@ -161,20 +172,9 @@ impl NodeBuilder {
             inner,
             lanes: Arc::new(Lanes(Mutex::new(lanes))),
         };
-        if let Err(error) = node.inner.start_router(lease.ttl).await {
+        if let Err(error) = node.inner.begin(lease.ttl).await {
             node.inner.give_up_lease().await;
             return Err(error.into());
-        }
-        node.inner.spawn(tick(Arc::downgrade(&node.inner)));
-        let cursors = crate::cursors::run(Arc::downgrade(&node.inner));
-        node.inner.spawn(cursors);
-        let watched = crate::presence::check_watched(Arc::downgrade(&node.inner));
-        node.inner.spawn(watched);
-        let every = node.inner.settings.due;
-        for table in crate::due::TABLES {
-            let every = crate::due::period(table, every);
-            let due = crate::due::run(Arc::downgrade(&node.inner), table, every);
-            node.inner.spawn(due);
         }
         Ok(node)
     }

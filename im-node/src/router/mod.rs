@@ -17,6 +17,7 @@ use self::sweep::sweep;
 pub(crate) use self::wire::BusMessage;
 use self::wire::{BusEntry, Created};
 use crate::dispatch::News;
+use crate::moderation::List;
 use crate::node::Inner;
 
 /// Heads remembered of conversations that nobody here belongs to.
@@ -57,6 +58,8 @@ impl Inner {
     /// connected here is told, once for all that comes in a while, to ask anew.
     fn on_missed(self: &Arc<Self>) {
         self.poke.notify_one();
+        self.moderation.wake(List::Words);
+        self.moderation.wake(List::Standings);
         if self.missed.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -198,6 +201,7 @@ impl Inner {
                 Ok(event) => self.tell_here(&users, &event),
                 Err(_) => undecodable(),
             },
+            BusMessage::Changed { list } => self.moderation.wake(list),
             BusMessage::Blocks { conv } => {
                 if let Some(room) = self.rooms.get(&conv) {
                     room.state.lock().set_barrier(None, self.clock.now());

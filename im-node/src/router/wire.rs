@@ -10,6 +10,8 @@ use im_core::model::{
 use im_core::port::NewConversation;
 use serde::{Deserialize, Serialize};
 
+use crate::moderation::List;
+
 /// What nodes tell each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum BusMessage {
@@ -56,6 +58,8 @@ pub(crate) enum BusMessage {
     Told { users: Vec<UserId>, event: String },
     /// What was read of blocks in a direct conversation is out of date.
     Blocks { conv: ConversationId },
+    /// A list that every node keeps in memory is out of date.
+    Changed { list: List },
 }
 
 /// How a conversation began.

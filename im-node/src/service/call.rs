@@ -2,9 +2,12 @@
 
 use im_core::frame::Failure;
 use im_core::model::{ConversationId, Draft, UserId, Value};
-use im_core::port::Appended;
+use im_core::port::{Appended, Identity, Standing};
+use im_core::rule::Staff;
 
 use super::Caller;
+use crate::appender::port_failure;
+use crate::moderation::banned;
 use crate::node::Node;
 
 /// What users can do, called by the host program on a user's behalf. Everything is decided as if
@@ -23,8 +26,8 @@ impl Node {
 }
 
 impl Service {
-    /// Calls a method of [`METHODS`](super::METHODS) for a user. `key` makes a retry safe for 24
-    /// hours.
+    /// Calls a method of [`METHODS`](super::METHODS) for a user, who has no roles beside those in
+    /// conversations. `key` makes a retry safe for 24 hours.
     ///
     /// # Errors
     /// The refusal that a client would get.
@@ -35,11 +38,45 @@ impl Service {
         params: Value,
         key: Option<String>,
     ) -> Result<Value, Failure> {
+        self.act(user, Staff::NONE, method, params, key).await
+    }
+
+    /// The same for whom a token speaks for, with the roles that it gives: `admin.*` and `audit.*`
+    /// ask for those.
+    ///
+    /// # Errors
+    /// The refusal that a client would get.
+    pub async fn call_as(
+        &self,
+        identity: &Identity,
+        method: &str,
+        params: Value,
+        key: Option<String>,
+    ) -> Result<Value, Failure> {
+        let staff = Staff::of(identity.roles.iter().map(String::as_str));
+        self.act(&identity.user, staff, method, params, key).await
+    }
+
+    async fn act(
+        &self,
+        user: &UserId,
+        staff: Staff,
+        method: &str,
+        params: Value,
+        key: Option<String>,
+    ) -> Result<Value, Failure> {
+        let inner = &self.node.inner;
+        let standing = inner.standing(user).await;
+        if standing.map_err(|error| port_failure(&error))? != Standing::Active {
+            return Err(banned());
+        }
+        inner.moderation.counts.seen(inner.clock.timestamp(), user);
         let caller = Caller {
             user: user.clone(),
+            staff,
             link: None,
         };
-        self.node.inner.call(&caller, method, params, key).await
+        inner.call(&caller, method, params, key).await
     }
 
     /// Stores and delivers a message of a user; resolves when it is stored.

@@ -2,7 +2,7 @@
 
 use im_core::frame::{ErrorCode, Failure};
 use im_core::model::{
-    ConversationId, Draft, Entry, Fact, FactKey, FactTable, Family, Kind, MessageId, Seq,
+    Body, ConversationId, Draft, Entry, Fact, FactKey, FactTable, Family, Kind, MessageId, Seq,
     Timestamp, UserId, Value,
 };
 use im_core::port::{Commit, FactQuery, LogQuery, Put, Was, Write};
@@ -166,6 +166,27 @@ impl Inner {
         let key = mark_key(done.conv.as_str(), done.seq, &mark.what());
         writes.push(set(key, mark.value()));
         Ok(())
+    }
+
+    /// What takes back a message of anybody's, its own entry first.
+    pub(super) async fn recall_of(
+        &self,
+        by: &UserId,
+        conv: &ConversationId,
+        seq: Seq,
+    ) -> Result<Vec<Write>, Failure> {
+        let target = ("target", Value::from(seq.0));
+        let mut writes = vec![self.server_entry(by, Body::of(Kind::Recall, [target]))];
+        let done = Done {
+            conv: conv.clone(),
+            seq,
+            id: MessageId(0),
+            by: by.clone(),
+            at: self.clock.timestamp(),
+            head: Seq(0),
+        };
+        self.recall(done, &mut writes).await?;
+        Ok(writes)
     }
 
     /// What takes a message away, its edits, and what was done to it; on the condition that it is

@@ -31,9 +31,21 @@ impl Call<'_> {
         limit: usize,
         line: impl Fn(&Fact) -> Option<Value>,
     ) -> Result<Value, Failure> {
+        let owner = self.caller.user.as_str();
+        self.page_of((table, owner, name), after, limit, line).await
+    }
+
+    /// The same of any owner's: who may see them is the caller's to ask.
+    pub(super) async fn page_of(
+        &self,
+        (table, owner, name): (FactTable, &str, &'static str),
+        after: Option<String>,
+        limit: usize,
+        line: impl Fn(&Fact) -> Option<Value>,
+    ) -> Result<Value, Failure> {
         let query = FactQuery::Of {
             table,
-            owner: self.caller.user.as_str().to_owned(),
+            owner: owner.to_owned(),
             after,
             below: None,
             limit: limit + 1,

@@ -59,6 +59,9 @@ enum Wish {
 pub(super) async fn ask(call: Call<'_>, mut params: Params) -> Result<Value, Failure> {
     let other = params.user("user")?;
     let note = checked_text(&mut params, "note", NOTE_CHARS_MAX)?;
+    let note = note
+        .map(|note| call.inner.clean("note", note))
+        .transpose()?;
     let me = &call.caller.user;
     if other == *me {
         return Err(Failure::new(ErrorCode::Conflict, "nobody asks themselves"));

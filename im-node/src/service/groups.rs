@@ -9,16 +9,17 @@ use super::decide::{change, change_one, plan, sees};
 use super::params::{Params, bad, is_hidden};
 use super::table::Call;
 use crate::appender::port_failure;
+use crate::node::Inner;
 
 /// Users named in one call.
-const USERS_MAX: usize = 500;
+pub(super) const USERS_MAX: usize = 500;
 /// Characters of a title.
 const TITLE_CHARS_MAX: usize = 200;
 /// The longest mute: ten years, in milliseconds.
-const MUTE_MS_MAX: u64 = 10 * 365 * 24 * 3_600 * 1_000;
+pub(super) const MUTE_MS_MAX: u64 = 10 * 365 * 24 * 3_600 * 1_000;
 
-/// A title that may be one.
-pub(super) fn title(text: String) -> Result<String, Failure> {
+/// A title that may be one, as it may be shown.
+pub(super) fn title(inner: &Inner, text: String) -> Result<String, Failure> {
     let chars = text.chars().count();
     if chars == 0 || text.chars().any(is_hidden) {
         let words = "must be a text of at least one character, without control or direction ones";
@@ -28,11 +29,11 @@ pub(super) fn title(text: String) -> Result<String, Failure> {
         let words = "title: has more than 200 characters";
         return Err(Failure::new(ErrorCode::TooLarge, words));
     }
-    Ok(text)
+    inner.clean("title", text)
 }
 
 pub(super) async fn create(call: Call<'_>, mut params: Params) -> Result<Value, Failure> {
-    let title = title(params.text("title")?)?;
+    let title = title(call.inner, params.text("title")?)?;
     let mut users = params.users("members", USERS_MAX)?;
     let hide_history = params.flag("hide_history")?;
     users.retain(|user| *user != call.caller.user);
@@ -222,7 +223,7 @@ pub(super) async fn get(call: Call<'_>, mut params: Params) -> Result<Value, Fai
     Ok(Value::object(out))
 }
 
-fn member_value(member: &Member) -> Value {
+pub(super) fn member_value(member: &Member) -> Value {
     let mut out = vec![
         ("user", Value::from(member.user.as_str())),
         ("role", member.role.as_str().into()),

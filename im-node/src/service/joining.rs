@@ -16,7 +16,7 @@ use super::table::Call;
 /// What is kept of a conversation that anybody may join.
 const OPEN: &str = "\"open\"";
 
-fn join_key(conv: &ConversationId) -> FactKey {
+pub(super) fn join_key(conv: &ConversationId) -> FactKey {
     FactKey::new(FactTable::Rule, conv.as_str(), "join")
 }
 
@@ -24,7 +24,7 @@ fn join_key(conv: &ConversationId) -> FactKey {
 pub(super) async fn set(call: Call<'_>, mut params: Params) -> Result<Value, Failure> {
     let conv = params.conv()?;
     let title = match params.opt_text("title")? {
-        Some(text) => Some(title(text)?),
+        Some(text) => Some(title(call.inner, text)?),
         None => None,
     };
     let speaks = match params.opt_text("speaks")? {
@@ -91,7 +91,7 @@ pub(super) async fn join(call: Call<'_>, mut params: Params) -> Result<Value, Fa
 
 /// `channels.create`: a conversation in which few write and many read.
 pub(super) async fn create_channel(call: Call<'_>, mut params: Params) -> Result<Value, Failure> {
-    let title = title(params.text("title")?)?;
+    let title = title(call.inner, params.text("title")?)?;
     let open = params.flag("open")?;
     let conv = call.new_group().await?;
     let mut writes = begin(&call, ConversationKind::Channel, title, false, Vec::new());

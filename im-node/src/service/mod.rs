@@ -1,5 +1,6 @@
 //! What users can do: one door for frames, HTTP and embedders.
 
+mod admin;
 mod barrier;
 mod blocks;
 mod call;
@@ -18,8 +19,8 @@ mod own;
 mod params;
 mod privacy;
 mod profile;
-mod push;
 mod read;
+mod reports;
 mod schedule;
 mod send;
 mod state;
@@ -29,6 +30,7 @@ mod watch;
 use std::sync::Arc;
 
 use im_core::model::UserId;
+use im_core::rule::Staff;
 
 use crate::link::Link;
 
@@ -42,6 +44,8 @@ pub use table::{METHODS, Method, Route, Verb};
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) user: UserId,
+    /// The roles that their token gives.
+    pub(crate) staff: Staff,
     /// The connection that the call came by, if it did.
     pub(crate) link: Option<Arc<Link>>,
 }

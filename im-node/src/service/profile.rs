@@ -6,6 +6,8 @@ use im_core::model::{FactKey, FactTable, UserId, Value};
 use super::facts::set;
 use super::params::{Params, bad, checked_text};
 use super::table::Call;
+use crate::moderation::{Seen, refused_word, visit_value};
+use crate::node::Inner;
 
 /// Characters of a name.
 const NAME_CHARS_MAX: usize = 64;
@@ -42,9 +44,11 @@ pub(super) async fn put(call: Call<'_>, mut params: Params) -> Result<Value, Fai
                 "must start with https:// or http://, or be an id",
             ));
         }
+        let text = text.map(|text| call.inner.clean(field, text)).transpose()?;
         fields.extend(text.map(|text| (field, Value::from(text))));
     }
-    if let Some(custom) = params.opt_value("custom") {
+    if let Some(mut custom) = params.opt_value("custom") {
+        clean_custom(call.inner, &mut custom)?;
         if custom.to_json().len() > CUSTOM_BYTES_MAX {
             let words = "custom: has more than 4096 bytes as JSON";
             return Err(Failure::new(ErrorCode::TooLarge, words));
@@ -60,6 +64,27 @@ pub(super) async fn put(call: Call<'_>, mut params: Params) -> Result<Value, Fai
     ]);
     call.inner.tell(std::slice::from_ref(user), &event);
     Ok(value)
+}
+
+/// The embedder's own fields, whose texts somebody reads.
+fn clean_custom(inner: &Inner, custom: &mut Value) -> Result<(), Failure> {
+    let mut refused = None;
+    visit_value(custom, &mut |seen| {
+        let cleaned = match &seen {
+            Seen::Text(text) => inner.clean("custom", text.to_string()),
+            Seen::Key(key) => inner.clean("custom", (*key).to_owned()),
+        };
+        match (seen, cleaned) {
+            (_, Err(failure)) => refused = Some(failure),
+            (Seen::Text(text), Ok(cleaned)) => *text = cleaned.into(),
+            // Another key would be another thing.
+            (Seen::Key(key), Ok(cleaned)) if cleaned != key => {
+                refused = Some(refused_word("custom"));
+            }
+            (Seen::Key(_), Ok(_)) => {}
+        }
+    });
+    refused.map_or(Ok(()), Err)
 }
 
 /// `profile.get`: the profiles of users, of those who have one.

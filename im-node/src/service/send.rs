@@ -14,10 +14,12 @@ use im_core::port::{
 };
 use im_core::rule::{Action, ActorView, Barrier, authorize, check_body};
 
+use super::admin::note_review;
 use super::caught::caught;
 use super::expiry;
 use super::params::bad;
 use crate::appender::{busy, failure, port_failure};
+use crate::moderation::{Judged, refused_word};
 use crate::node::Inner;
 use parking_lot::Mutex;
 
@@ -89,12 +91,24 @@ impl Inner {
         let room = self.rooms.get(&conv)?;
         let state = room.state.lock();
         let (view, version) = state.actor(user, self.clock.now(), self.clock.timestamp())?;
+        let now = self.clock.timestamp();
         let allowed = self
             .check_draft(draft)
+            .and_then(|()| self.may_speak(user, now))
             .and_then(|()| authorize(Action::Send(draft.body.kind()), view));
         drop(state);
-        Some(allowed.map(|()| Prepared {
-            commit: self.append(user, conv, draft, None, Some(version)),
+        if let Err(refused) = allowed {
+            return Some(Err(refused));
+        }
+        let body = match self.judge(&draft.body) {
+            Judged::Clean => None,
+            Judged::Refused => return Some(Err(refused_word("body"))),
+            // What somebody must look at is found again by its place.
+            Judged::Found { review, .. } if !review.is_empty() => return None,
+            Judged::Found { body, .. } => body,
+        };
+        Some(Ok(Prepared {
+            commit: self.append(user, conv, draft, body, Some(version)),
             in_order: None,
         }))
     }
@@ -170,6 +184,7 @@ impl Inner {
         draft: &Draft,
     ) -> Result<Commit, Failure> {
         self.check_draft(draft)?;
+        self.may_speak(user, self.clock.timestamp())?;
         let users = participants(user, &draft.to);
         let view = self.view(conv, &users).await?;
         let Some(view) = view else {
@@ -188,11 +203,12 @@ impl Inner {
             _ => None,
         };
         self.cache(&view, user, barrier);
-        let body = self.run_hooks(user, conv, draft).await?;
+        let (body, review) = self.shown_body(user, conv, draft).await?;
         let version = Some(view.conversation.version);
         let mut commit = self.append(user, conv.clone(), draft, body, version);
         let head = view.conversation.head;
         expiry::note(&mut commit, head);
+        note_review(&mut commit, head, review);
         if let Some(target) = changed {
             self.mark(&mut commit, target, head).await?;
         }
@@ -221,7 +237,7 @@ impl Inner {
             return Err(Failure::new(ErrorCode::NotFound, "no such user"));
         }
         self.barrier_between(user, other).await?.check()?;
-        let body = self.run_hooks(user, conv, draft).await?;
+        let (body, review) = self.shown_body(user, conv, draft).await?;
         let mut commit = self.append(user, conv.clone(), draft, body, None);
         let members = participants(user, &draft.to);
         let create = NewConversation {
@@ -235,6 +251,7 @@ impl Inner {
         };
         commit.writes.insert(0, Write::Create(create));
         expiry::note(&mut commit, Seq(0));
+        note_review(&mut commit, Seq(0), review);
         Ok(commit)
     }
 
@@ -245,6 +262,22 @@ impl Inner {
         }
         check_body(&draft.body, &self.settings.limits)?;
         self.custom.check(&draft.body)
+    }
+
+    /// Another body than the draft's, if there is to be one, and the words for which somebody must
+    /// look at it. The hooks come first: the words are looked for in what is stored.
+    async fn shown_body(
+        &self,
+        user: &UserId,
+        conv: &ConversationId,
+        draft: &Draft,
+    ) -> Result<(Option<Body>, Vec<String>), Failure> {
+        let hooked = self.run_hooks(user, conv, draft).await?;
+        match self.judge(hooked.as_ref().unwrap_or(&draft.body)) {
+            Judged::Clean => Ok((hooked, Vec::new())),
+            Judged::Refused => Err(refused_word("body")),
+            Judged::Found { body, review } => Ok((body.or(hooked), review)),
+        }
     }
 
     async fn run_hooks(

@@ -9,8 +9,8 @@ use im_core::port::RecordKey;
 
 use super::params::Params;
 use super::{
-    Caller, blocks, forward, friends, groups, joining, messages, own, privacy, profile, push,
-    schedule, state, watch,
+    Caller, admin, blocks, forward, friends, groups, joining, messages, own, privacy, profile,
+    reports, schedule, state, watch,
 };
 use crate::appender::port_failure;
 use crate::node::Inner;
@@ -53,17 +53,6 @@ pub struct Method {
     act: for<'a> fn(Call<'a>, Params) -> Answer<'a>,
 }
 
-impl Method {
-    /// The verb of its route.
-    #[must_use]
-    pub const fn verb(&self) -> Option<Verb> {
-        match self.route {
-            Some(route) => Some(route.verb),
-            None => None,
-        }
-    }
-}
-
 /// A call under way.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Call<'a> {
@@ -73,6 +62,11 @@ pub(crate) struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// The same call, which keeps no answer.
+    pub(super) const fn without_key(self) -> Self {
+        Self { key: None, ..self }
+    }
+
     pub(super) fn record_key(&self) -> Option<RecordKey> {
         let user = self.caller.user.clone();
         self.key.map(|key| RecordKey::Answer {
@@ -96,6 +90,34 @@ macro_rules! methods {
 }
 
 methods! {
+    "admin.groups.close" => admin::close, Post "/v1/admin/groups/{conv}/close";
+    "admin.groups.get" => admin::group, Get "/v1/admin/groups/{conv}";
+    "admin.groups.list" => admin::groups, Get "/v1/admin/groups";
+    "admin.groups.members" => admin::members, Get "/v1/admin/groups/{conv}/members";
+    "admin.groups.mute" => admin::mute_member, Put "/v1/admin/groups/{conv}/mute";
+    "admin.groups.remove" => admin::remove, Delete "/v1/admin/groups/{conv}/members";
+    "admin.messages.export" => admin::export, Post "/v1/admin/messages/{conv}/export";
+    "admin.messages.list" => admin::messages, Get "/v1/admin/messages/{conv}";
+    "admin.messages.recall" => admin::recall, Post "/v1/admin/messages/{conv}/recall";
+    "admin.messages.unmask" => admin::unmask, Post "/v1/admin/messages/{conv}/unmask";
+    "admin.reports.list" => admin::reports, Get "/v1/admin/reports";
+    "admin.reports.resolve" => admin::resolve, Post "/v1/admin/reports/{id}";
+    "admin.review.decide" => admin::decide, Post "/v1/admin/review/{id}";
+    "admin.review.list" => admin::review, Get "/v1/admin/review";
+    "admin.stats" => admin::statistics, Get "/v1/admin/stats";
+    "admin.users.ban" => admin::ban, Put "/v1/admin/users/{user}/ban";
+    "admin.users.banned" => admin::banned, Get "/v1/admin/users";
+    "admin.users.get" => admin::user, Get "/v1/admin/users/{user}";
+    "admin.users.kick" => admin::kick, Post "/v1/admin/users/{user}/kick";
+    "admin.users.mute" => admin::mute, Put "/v1/admin/users/{user}/mute";
+    "admin.users.unban" => admin::unban, Delete "/v1/admin/users/{user}/ban";
+    "admin.words.add" => admin::add_words, Put "/v1/admin/words";
+    "admin.words.export" => admin::export_words, Get "/v1/admin/words/export";
+    "admin.words.import" => admin::import_words, Post "/v1/admin/words/import";
+    "admin.words.list" => admin::words, Get "/v1/admin/words";
+    "admin.words.remove" => admin::remove_words, Delete "/v1/admin/words";
+    "admin.words.try" => admin::try_words, Post "/v1/admin/words/try";
+    "audit.list" => admin::audit_list, Get "/v1/admin/audit";
     "blocks.add" => blocks::add, Post "/v1/blocks";
     "blocks.remove" => blocks::remove, Delete "/v1/blocks";
     "channels.create" => joining::create_channel, Post "/v1/channels";
@@ -136,12 +158,7 @@ methods! {
     "profile.get" => profile::get, Post "/v1/profiles";
     "profile.set" => profile::put, Put "/v1/profile";
     "presence.watch" => watch::watch;
-    "push.key" => push::key, Get "/v1/push/key";
-    "push.list" => push::list, Get "/v1/push";
-    "push.mute" => push::mute, Put "/v1/push/mutes";
-    "push.mutes" => push::mutes, Get "/v1/push/mutes";
-    "push.subscribe" => push::subscribe, Post "/v1/push";
-    "push.unsubscribe" => push::unsubscribe, Delete "/v1/push";
+    "reports.add" => reports::add, Post "/v1/reports";
 }
 
 impl Inner {

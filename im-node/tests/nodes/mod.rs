@@ -7,4 +7,5 @@ mod kit;
 mod large;
 mod late;
 mod life;
+mod lists;
 mod presence;

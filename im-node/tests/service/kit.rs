@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use im_core::frame::ErrorCode;
 use im_core::model::{
-    Body, CmId, ConversationId, Draft, Entry, Mentions, Seq, Target, UserId, Value,
+    Body, CmId, ConversationId, Draft, Entry, Mentions, Seq, Target, Timestamp, UserId, Value,
 };
-use im_core::port::{LogQuery, Store};
+use im_core::port::{Identity, LogQuery, Store};
 use im_core::rule::Timeline;
 use im_node::{Node, Settings};
 use im_testkit::memory::{MemoryStore, TokenTable};
@@ -62,10 +62,40 @@ impl World {
         method: &str,
         params: &str,
     ) -> Result<Value, ErrorCode> {
+        self.call_on(&self.node, who, method, params).await
+    }
+
+    /// The same on another node.
+    pub(crate) async fn call_on(
+        &self,
+        node: &Node,
+        who: &str,
+        method: &str,
+        params: &str,
+    ) -> Result<Value, ErrorCode> {
         let params = Value::from_json(params).unwrap();
-        let (service, who) = (self.node.service(), user(who));
-        let called = service.call(&who, method, params, None).await;
+        let (service, who) = (node.service(), identity(who));
+        let called = service.call_as(&who, method, params, None).await;
         called.map_err(|failure| failure.code)
+    }
+
+    /// Calls a method that must succeed.
+    pub(crate) async fn does(&self, who: &str, method: &str, params: &str) -> Value {
+        let done = self.call(who, method, params).await;
+        done.unwrap_or_else(|code| panic!("{who} {method} {params}: {code:?}"))
+    }
+
+    /// Adds a word, and waits until this node knows it.
+    pub(crate) async fn word(&self, word: &str, level: &str) {
+        let params = format!(r#"{{"word":"{word}","level":"{level}"}}"#);
+        self.does("adm", "admin.words.add", &params).await;
+        let text = format!(r#"{{"text":"{word}"}}"#);
+        let verdict = Value::from(level.to_owned());
+        eventually(async || {
+            let tried = self.does("adm", "admin.words.try", &text).await;
+            tried.get("verdict") == Some(&verdict)
+        })
+        .await;
     }
 
     /// The same, with what must come.
@@ -141,4 +171,45 @@ impl World {
 
 pub(crate) fn user(id: &str) -> UserId {
     UserId::new(id).unwrap()
+}
+
+/// Whose roles the names stand for: staff is who is called so.
+pub(crate) fn identity(who: &str) -> Identity {
+    let role = match &who[..3.min(who.len())] {
+        "adm" => Some("admin"),
+        "mod" => Some("moderator"),
+        "aud" => Some("auditor"),
+        _ => None,
+    };
+    Identity {
+        user: user(who),
+        name: None,
+        roles: role.into_iter().map(str::to_owned).collect(),
+        expires_at: Timestamp(i64::MAX),
+    }
+}
+
+/// Waits for what takes a moment, and no longer than a busy machine may need.
+pub(crate) async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
+    for _ in 0..2_000 {
+        if is_so().await {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("it did not come to that");
+}
+
+/// A text field; empty when missing.
+pub(crate) fn text(value: &Value, field: &str) -> String {
+    let text = value.get(field).and_then(Value::as_text);
+    text.unwrap_or_default().to_owned()
+}
+
+/// The items of a field.
+pub(crate) fn items(value: &Value, field: &str) -> Vec<Value> {
+    match value.get(field) {
+        Some(Value::Array(items)) => items.clone(),
+        other => panic!("{field}: {other:?}"),
+    }
 }

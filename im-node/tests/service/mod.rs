@@ -1,10 +1,10 @@
 //! What users can do, called as the host program calls it.
 
+mod admin;
 mod change;
 mod due;
 mod forward;
 mod friends;
 mod joining;
-mod kit;
+pub(crate) mod kit;
 mod own;
-mod push;

@@ -10,7 +10,6 @@ mod hot;
 mod http;
 mod life;
 mod memory;
-mod out;
 mod page;
 mod process;
 mod shards;

@@ -393,3 +393,43 @@ fn the_rules_are_set_by_admins_and_the_owner() {
         );
     }
 }
+
+#[test]
+fn the_audit_log_is_nobodys_whatever_its_rows_say() {
+    let (owner, other) = (member("me", Role::Owner), member("o", Role::Member));
+    for action in [
+        Action::Send(Kind::Text),
+        Action::Send(Kind::Recall),
+        Action::Pull,
+        Action::See,
+        Action::Add,
+        Action::Remove(&other),
+        Action::Join { open: true },
+        Action::Configure,
+        Action::Leave { member_count: 2 },
+        Action::SetRole {
+            target: &other,
+            role: Role::Admin,
+        },
+        Action::Mute(&other),
+        Action::Change {
+            kind: Kind::Recall,
+            own: true,
+            author: None,
+            at: Timestamp(0),
+            windows: ChangeWindows::OPEN,
+        },
+    ] {
+        for member in [None, Some(&other), Some(&owner)] {
+            let view = ActorView {
+                kind: ConversationKind::Audit,
+                speaks: Role::Member,
+                member,
+                barrier: Barrier::None,
+                now: Timestamp(0),
+            };
+            let refused = authorize(action, view).map_err(|failure| failure.code);
+            assert_eq!(refused, Err(ErrorCode::NotFound), "{action:?}");
+        }
+    }
+}

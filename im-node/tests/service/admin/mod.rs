@@ -1,0 +1,10 @@
+//! What the staff does, and what nobody else can.
+
+mod audit;
+mod cost;
+mod groups;
+mod messages;
+mod reports;
+mod roles;
+mod users;
+mod words;

@@ -67,6 +67,14 @@ named! {
         Scheduled = "scheduled",
         /// Sensitive words, as they are written. `Everyone`, owner `""`.
         Word = "word",
+        /// Packs of stickers, by id. `Everyone`, owner `""`.
+        Pack = "pack",
+        /// Which sticker a shortcode is, by code. `Everyone`, owner `""`.
+        Shortcode = "shortcode",
+        /// Packs of stickers that a user has for themselves, by id. `User`.
+        Collected = "collected",
+        /// Stickers that a user keeps at hand: pack `\n` id. `User`.
+        Kept = "kept",
         /// Who is banned, muted everywhere, or known as staff (the owner says which), by user.
         /// `Everyone`.
         Standing = "standing",
@@ -95,12 +103,16 @@ impl FactTable {
             | Self::Seen
             | Self::Draft
             | Self::Hidden
+            | Self::Collected
+            | Self::Kept
             | Self::Scheduled => FactOwner::User,
             Self::Mark | Self::Expiry | Self::Pin | Self::Rule | Self::Review => {
                 FactOwner::Conversation
             }
             Self::Start
             | Self::Word
+            | Self::Pack
+            | Self::Shortcode
             | Self::Standing
             | Self::Version
             | Self::Report

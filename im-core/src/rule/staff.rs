@@ -80,6 +80,8 @@ named! {
         Audit = "audit",
         /// Ban, mute and kick users, and take that back; of whom, says [`may_act_on`].
         ActOnUsers = "act_on_users",
+        /// Change the packs of stickers.
+        ChangeStickers = "change_stickers",
         /// Change the list of words.
         ChangeWords = "change_words",
         /// Close a group or channel.
@@ -114,7 +116,7 @@ pub fn staff_may(staff: Staff, power: Power) -> Result<(), Failure> {
     let auditor = staff.has(StaffRole::Auditor);
     let may = match power {
         _ if staff.has(StaffRole::Admin) => true,
-        Power::ChangeWords | Power::Close | Power::Unmask => false,
+        Power::ChangeStickers | Power::ChangeWords | Power::Close | Power::Unmask => false,
         Power::Audit | Power::Export => auditor,
         Power::ActOnUsers | Power::Members | Power::Recall | Power::Reports | Power::SeeWords => {
             moderator
@@ -162,6 +164,7 @@ mod tests {
         let table = [
             (Power::Audit, [true, false, true]),
             (Power::ActOnUsers, [true, true, false]),
+            (Power::ChangeStickers, [true, false, false]),
             (Power::ChangeWords, [true, false, false]),
             (Power::Close, [true, false, false]),
             (Power::Export, [true, false, true]),

@@ -24,6 +24,7 @@ mod reports;
 mod schedule;
 mod send;
 mod state;
+mod stickers;
 mod table;
 mod watch;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use im_core::frame::{ErrorCode, Failure};
 use im_core::model::{
-    Body, ConversationId, ConversationKind, Draft, Family, NewEntry, Role, Seq, Target, UserId,
-    direct_id,
+    Body, ConversationId, ConversationKind, Draft, Family, Kind, NewEntry, Role, Seq, Target,
+    UserId, direct_id,
 };
 use im_core::port::{
     Appended, Commit, Committed, LogQuery, NewConversation, Rejected, Standing, Verdict, View,
@@ -79,10 +79,11 @@ impl Inner {
         user: &UserId,
         draft: &Draft,
     ) -> Option<Result<Prepared, Failure>> {
-        // Hooks and changes of earlier entries always read, and what ends by itself must be found
-        // again.
+        // Hooks, stickers and changes of earlier entries always read, and what ends by itself must
+        // be found again.
         if self.hooks.is_some()
             || draft.body.kind().family() == Family::Change
+            || draft.body.kind() == Kind::Sticker
             || draft.expires_ms.is_some()
         {
             return None;
@@ -203,6 +204,7 @@ impl Inner {
             _ => None,
         };
         self.cache(&view, user, barrier);
+        self.check_sticker(&draft.body).await?;
         let (body, review) = self.shown_body(user, conv, draft).await?;
         let version = Some(view.conversation.version);
         let mut commit = self.append(user, conv.clone(), draft, body, version);
@@ -237,6 +239,7 @@ impl Inner {
             return Err(Failure::new(ErrorCode::NotFound, "no such user"));
         }
         self.barrier_between(user, other).await?.check()?;
+        self.check_sticker(&draft.body).await?;
         let (body, review) = self.shown_body(user, conv, draft).await?;
         let mut commit = self.append(user, conv.clone(), draft, body, None);
         let members = participants(user, &draft.to);

@@ -10,7 +10,7 @@ use im_core::port::RecordKey;
 use super::params::Params;
 use super::{
     Caller, admin, blocks, forward, friends, groups, joining, messages, own, privacy, profile,
-    reports, schedule, state, watch,
+    reports, schedule, state, stickers, watch,
 };
 use crate::appender::port_failure;
 use crate::node::Inner;
@@ -100,6 +100,8 @@ methods! {
     "admin.messages.list" => admin::messages, Get "/v1/admin/messages/{conv}";
     "admin.messages.recall" => admin::recall, Post "/v1/admin/messages/{conv}/recall";
     "admin.messages.unmask" => admin::unmask, Post "/v1/admin/messages/{conv}/unmask";
+    "admin.packs.remove" => admin::remove_pack, Delete "/v1/admin/packs/{pack}";
+    "admin.packs.set" => admin::set_pack, Put "/v1/admin/packs/{pack}";
     "admin.reports.list" => admin::reports, Get "/v1/admin/reports";
     "admin.reports.resolve" => admin::resolve, Post "/v1/admin/reports/{id}";
     "admin.review.decide" => admin::decide, Post "/v1/admin/review/{id}";
@@ -128,6 +130,7 @@ methods! {
     "conv.entries" => messages::entries, Get "/v1/conversations/{conv}/entries";
     "drafts.list" => own::drafts, Get "/v1/drafts";
     "drafts.set" => own::set_draft, Put "/v1/drafts/{conv}";
+    "emoji.find" => stickers::find, Get "/v1/emoji";
     "friends.accept" => friends::accept, Post "/v1/friends/{user}/accept";
     "friends.ask" => friends::ask, Post "/v1/friends";
     "friends.asked" => friends::asked, Get "/v1/friends/asked";
@@ -153,10 +156,16 @@ methods! {
     "messages.scheduled" => schedule::scheduled, Get "/v1/messages/scheduled";
     "messages.unschedule" => schedule::unschedule, Delete "/v1/messages/scheduled/{cm_id}";
     "messages.send" => messages::send, Post "/v1/messages";
+    "packs.collect" => stickers::collect, Put "/v1/packs/{pack}/collected";
+    "packs.collected" => stickers::collected, Get "/v1/packs/collected";
+    "packs.get" => stickers::get, Get "/v1/packs/{pack}";
+    "packs.list" => stickers::list, Get "/v1/packs";
     "privacy.get" => privacy::get, Get "/v1/privacy";
     "privacy.set" => privacy::put, Put "/v1/privacy";
     "profile.get" => profile::get, Post "/v1/profiles";
     "profile.set" => profile::put, Put "/v1/profile";
+    "stickers.keep" => stickers::keep, Put "/v1/stickers/kept";
+    "stickers.kept" => stickers::kept, Get "/v1/stickers/kept";
     "presence.watch" => watch::watch;
     "reports.add" => reports::add, Post "/v1/reports";
 }

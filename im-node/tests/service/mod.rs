@@ -8,3 +8,4 @@ mod friends;
 mod joining;
 pub(crate) mod kit;
 mod own;
+mod stickers;

@@ -5,6 +5,7 @@
 mod audit;
 mod groups;
 mod messages;
+mod packs;
 mod reports;
 mod review;
 mod statistics;
@@ -30,6 +31,7 @@ pub(super) use self::{
     audit::list as audit_list,
     groups::{close, get as group, list as groups, members, mute as mute_member, remove},
     messages::{export, list as messages, recall, unmask},
+    packs::{put as set_pack, remove as remove_pack},
     reports::{list as reports, resolve},
     review::{decide, list as review},
     statistics::statistics,

@@ -5,7 +5,7 @@ use im_core::frame::ErrorCode;
 use crate::service::kit::World;
 
 /// Who may: an admin always; a moderator, an auditor.
-const MAY: [(&str, bool, bool); 28] = [
+const MAY: [(&str, bool, bool); 30] = [
     ("admin.groups.close", false, false),
     ("admin.groups.get", true, true),
     ("admin.groups.list", true, true),
@@ -16,6 +16,8 @@ const MAY: [(&str, bool, bool); 28] = [
     ("admin.messages.list", true, true),
     ("admin.messages.recall", true, false),
     ("admin.messages.unmask", false, false),
+    ("admin.packs.remove", false, false),
+    ("admin.packs.set", false, false),
     ("admin.reports.list", true, false),
     ("admin.reports.resolve", true, false),
     ("admin.review.decide", true, false),

@@ -10,7 +10,7 @@ use crate::source::{read, root};
 use crate::{assert_caught, assert_kept};
 
 /// What im-core may name: data, its codecs and errors; no runtime, no clock, no randomness.
-const CORE_DIRECT: [&str; 8] = [
+const CORE_DIRECT: [&str; 9] = [
     "async-trait",
     "bytes",
     "fastrand",
@@ -19,6 +19,7 @@ const CORE_DIRECT: [&str; 8] = [
     "serde_json",
     "sha2",
     "thiserror",
+    "unicode-normalization",
 ];
 
 /// What must not be in a crate's whole normal tree, however deep.

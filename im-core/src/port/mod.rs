@@ -11,6 +11,7 @@ mod fact;
 mod hooks;
 mod hot;
 mod registry;
+mod search;
 mod shard;
 mod store;
 
@@ -23,6 +24,7 @@ pub use fact::{FactQuery, Put, Was, next_start};
 pub use hooks::{Hooks, Verdict};
 pub use hot::{Hot, HotAnswer, HotCommit, HotView, Lag, Pending, Settle, Warming, Which};
 pub use registry::{Lease, Registry, Route};
+pub use search::{Find, Found, Hits, Search, Spot};
 pub use shard::{Cargo, CargoQuery, Holding, Holdings, Phase, Place, Shard};
 pub use store::{
     Appended, Changed, ChangedConversation, Commit, Committed, CursorMove, Departed, FirstSeq,

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::error::PortError;
+use super::search::Search;
 use super::store::{Record, RecordKey, Store};
 use crate::model::{
     Conversation, ConversationId, Entry, Fact, FactKey, Member, Slot, Timestamp, UserId,
@@ -149,4 +150,9 @@ pub trait Shard: Store {
     /// # Errors
     /// `Fenced` when the slot is not [gone](Phase::Gone).
     async fn discard(&self, slot: Slot, limit: usize) -> Result<bool, PortError>;
+
+    /// Search over what it holds, if it has any.
+    fn search(&self) -> Option<&dyn Search> {
+        None
+    }
 }

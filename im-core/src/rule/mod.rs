@@ -8,6 +8,7 @@ mod mark;
 mod member_event;
 mod staff;
 mod timeline;
+mod words;
 
 pub use authorize::{Action, ActorView, Barrier, ChangeWindows, authorize};
 pub use body::{BodyFault, check_body};
@@ -15,3 +16,4 @@ pub use mark::{Change, EditMark, Mark, mark_key, marks_below, marks_from};
 pub use member_event::{MemberEvent, MemberEventOp};
 pub use staff::{Power, Staff, StaffRole, may_act_on, staff_may};
 pub use timeline::{Message, Stamped, Timeline};
+pub use words::{QUERY_WORDS_MAX, SEARCHED, Scope, TEXT_WORDS_MAX, Term, Words, said, words_of};

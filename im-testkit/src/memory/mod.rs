@@ -8,6 +8,7 @@ mod faulty;
 mod hot;
 mod log;
 mod people;
+mod search;
 mod shard;
 mod state;
 mod store;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use im_core::model::{ConversationId, FactKey, Slot, Stamp, Timestamp, UserId};
 use im_core::port::{
     Cargo, CargoQuery, Holding, Holdings, Phase, Place, PortError, PortErrorKind, RecordKey,
-    Rejected, Shard,
+    Rejected, Search, Shard,
 };
 
 use super::state::{Kept, Log, Row, State};
@@ -312,5 +312,9 @@ impl Shard for MemoryStore {
 
     async fn discard(&self, slot: Slot, limit: usize) -> Result<bool, PortError> {
         self.state().discard(slot, limit)
+    }
+
+    fn search(&self) -> Option<&dyn Search> {
+        Some(self)
     }
 }

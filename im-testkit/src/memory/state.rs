@@ -213,7 +213,7 @@ impl Log {
     }
 
     /// The entries that a member may see.
-    fn visible(&self, member: &Member) -> &[Entry] {
+    pub(super) fn visible(&self, member: &Member) -> &[Entry] {
         let to = member.left_seq.unwrap_or(self.conversation.head).0 as usize;
         let from = member.first_seq.0.saturating_sub(1) as usize;
         self.entries.get(from..to).unwrap_or_default()

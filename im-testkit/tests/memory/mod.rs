@@ -17,6 +17,20 @@ mod store {
     im_testkit::cold_store_suite!(fresh());
 }
 
+mod search {
+    use std::sync::Arc;
+
+    use im_core::port::{Search, Store};
+    use im_testkit::memory::MemoryStore;
+
+    async fn fresh() -> ((), (Arc<dyn Store>, Arc<dyn Search>)) {
+        let store = Arc::new(MemoryStore::new());
+        ((), (Arc::clone(&store) as _, store))
+    }
+
+    im_testkit::search_suite!(fresh());
+}
+
 mod well {
     //! A faulty store with nothing wrong is the store that it wraps.
 

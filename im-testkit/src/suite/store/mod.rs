@@ -12,6 +12,7 @@ mod kit;
 mod listing;
 mod members;
 mod reading;
+mod search;
 mod small;
 mod sweep;
 mod version;
@@ -27,6 +28,7 @@ pub use hold::*;
 pub use listing::*;
 pub use members::*;
 pub use reading::*;
+pub use search::*;
 pub use small::*;
 pub use sweep::*;
 pub use version::*;
@@ -165,6 +167,26 @@ macro_rules! cold_store_suite {
     };
 }
 
+/// Makes the tests of a [`Search`](im_core::port::Search) and its store, which the expression gives
+/// as `(guard, (Arc<dyn Store>, Arc<dyn Search>))`.
+#[macro_export]
+macro_rules! search_suite {
+    ($new:expr) => {
+        $crate::suite_cases! {
+            $new, store,
+            what_was_said_is_found_at_once
+            runs_of_any_script_are_found
+            one_finds_what_one_may_see
+            filters_narrow_it
+            pages_of_hits_join_without_a_seam
+            what_is_erased_is_found_no_more
+            no_query_is_syntax
+            many_conversations_and_words_are_searched
+            many_index_at_once
+        }
+    };
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -181,6 +203,7 @@ mod tests {
             include_str!("listing.rs"),
             include_str!("members.rs"),
             include_str!("reading.rs"),
+            include_str!("search.rs"),
             include_str!("small.rs"),
             include_str!("sweep.rs"),
             include_str!("version.rs"),

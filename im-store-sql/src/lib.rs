@@ -14,6 +14,7 @@ mod fact;
 mod mentions;
 mod migrate;
 mod page;
+mod search;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod server;
 #[cfg(feature = "sqlite")]

@@ -13,6 +13,7 @@ use super::fence::{Fence, moved};
 use super::load::{Ids, Reads, by_keys, load};
 use super::open::port_error;
 use super::row;
+use super::search;
 use super::statement::{
     ANSWER, Arg, BLOCK, BY_ID, CONVERSATION, ENTRY, Longer, MEMBER, NEW_ANSWER, NEW_CONVERSATION,
     Statement, Table,
@@ -232,7 +233,8 @@ async fn erase<D: Dialect>(conn: &mut Conn<D>, work: &Work) -> Result<(), Broken
         "UPDATE im_entry SET kind = 'erased', body = '{\"kind\":\"erased\"}', reply_to = NULL, \
          mentions = NULL, expires_at = NULL WHERE kind <> 'member' AND ",
     );
-    let statement = statement.join(D::any_of(&["conv", "seq"], keys));
+    let statement = statement.join(D::any_of(&["conv", "seq"], keys.clone()));
+    search::forget::<D>(conn, keys).await?;
     D::fetch(conn, statement).await?;
     Ok(())
 }

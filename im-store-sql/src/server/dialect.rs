@@ -111,6 +111,15 @@ pub trait Dialect: Debug + Send + Sync + Sized + 'static {
     #[doc(hidden)]
     fn lengthen(conversations: &[Longer]) -> Statement;
 
+    /// The rows of the full-text index that match an expression, as a table `t` of `conv`, `seq`.
+    #[doc(hidden)]
+    const MATCHED: &'static str;
+
+    /// An expression of the full-text index: any of these that has all of its tokens, each with
+    /// whether longer ones count as well.
+    #[doc(hidden)]
+    fn any_with_all(asked: &[Vec<(String, bool)>]) -> String;
+
     /// Whether the same transaction may succeed when it is run again: another one was in the way.
     #[doc(hidden)]
     fn is_in_the_way(error: &sqlx::Error) -> bool;

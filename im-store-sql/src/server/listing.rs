@@ -174,6 +174,11 @@ impl<D: Dialect> Shared<D> {
             .collect()
     }
 
+    /// Every change up to there is visible.
+    pub(super) async fn safe(&self) -> Result<Stamp, PortError> {
+        Ok(self.newest().await?.safe)
+    }
+
     async fn newest(&self) -> Result<Newest, PortError> {
         let rows = self.fetch(Statement::new(D::NEWEST)).await?;
         let row = rows.into_iter().next();

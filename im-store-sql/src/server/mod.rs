@@ -25,6 +25,7 @@ mod postgres;
 mod quick;
 mod read;
 mod row;
+mod search;
 mod shard;
 mod statement;
 mod tx;
@@ -34,11 +35,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
-use im_core::model::{ConversationId, Entry, Fact, Member, Stamps, Timestamp, UserId};
+use im_core::model::{ConversationId, Entry, Fact, Member, Stamp, Stamps, Timestamp, UserId};
 use im_core::port::{
     Changed, Commit, Committed, FactQuery, LogQuery, MembershipPage, PortError, RecordKey,
     Rejected, Store, View,
 };
+use parking_lot::Mutex;
 use sqlx::Pool;
 
 pub use dialect::Dialect;
@@ -106,6 +108,10 @@ struct Shared<D: Dialect> {
     options: ServerOptions,
     /// It is one of several, as far as is known: then commits ask for their slots.
     is_shard: AtomicBool,
+    /// Who may search now.
+    searching: tokio::sync::Semaphore,
+    /// Everything up to there was seen to be in the full-text index.
+    texted: Mutex<Stamp>,
 }
 
 #[async_trait]

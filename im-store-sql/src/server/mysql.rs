@@ -21,6 +21,7 @@ use super::dialect::{Dialect, End};
 use super::row::{Cell, Row};
 use super::statement::{Appends, Arg, Longer, Look, Statement, Table};
 use super::{Durability, ServerOptions};
+use crate::search::expression;
 use crate::text::own;
 
 /// Most rows of one statement: of the widest table's twelve columns far below the 65,535 values
@@ -61,11 +62,14 @@ impl Dialect for MySqlDialect {
         ("hold", include_str!("../../migrations/mysql/0002_hold.sql")),
         ("slot", include_str!("../../migrations/mysql/0003_slot.sql")),
         ("fact", include_str!("../../migrations/mysql/0004_fact.sql")),
+        ("text", include_str!("../../migrations/mysql/0005_text.sql")),
     ];
     const SHARD_INDEXES: &'static [&'static str] = &[];
     // Who commits holds the row until they are done.
     const NEWEST: &'static str = "SELECT stamp, stamp FROM im_meta";
     const HOLDS_SLOTS: bool = false;
+    const MATCHED: &'static str = "WITH t AS (SELECT conv, seq FROM im_text \
+         WHERE MATCH (words) AGAINST (? IN BOOLEAN MODE))";
 
     async fn connect(
         address: &str,
@@ -237,6 +241,13 @@ impl Dialect for MySqlDialect {
 
     fn lengthen(conversations: &[Longer]) -> Statement {
         Statement::new(text::lengthen("0", conversations))
+    }
+
+    fn any_with_all(asked: &[Vec<(String, bool)>]) -> String {
+        expression(asked, " ", " ", |token, is_prefix| match is_prefix {
+            true => format!("+{token}*"),
+            false => format!("+{token}"),
+        })
     }
 
     fn is_in_the_way(error: &sqlx::Error) -> bool {

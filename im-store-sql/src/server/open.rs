@@ -6,7 +6,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use im_core::port::{PortError, PortErrorKind};
+use parking_lot::Mutex;
 use sqlx::pool::PoolOptions;
+use tokio::sync::Semaphore;
 
 use super::dialect::{Conn, Dialect};
 use super::row::{Fields, Row};
@@ -52,9 +54,11 @@ impl<D: Dialect> ServerStore<D> {
             .await
             .map_err(|_| OpenError::Silent(limit))??;
         let shared = Arc::new(Shared {
+            searching: Semaphore::new(options.connections as usize / 4 + 1),
             pool,
             options,
             is_shard,
+            texted: Mutex::default(),
         });
         Ok(Self { shared })
     }

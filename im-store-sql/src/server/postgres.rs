@@ -18,6 +18,7 @@ use super::dialect::{Dialect, End};
 use super::row::{Cell, Row};
 use super::statement::{Appends, Arg, ENTRY, Holds, Longer, Look, Statement, Table};
 use super::{Durability, ServerOptions};
+use crate::search::expression;
 use crate::text::own;
 
 /// [`Dialect::append`] up to the entries: the conversations' rows, locked in the order of their ids
@@ -58,6 +59,10 @@ impl Dialect for PostgresDialect {
             "fact",
             include_str!("../../migrations/postgres/0005_fact.sql"),
         ),
+        (
+            "text",
+            include_str!("../../migrations/postgres/0006_text.sql"),
+        ),
     ];
     // A row's new version goes into every index of its table.
     const SHARD_INDEXES: &'static [&'static str] = &[
@@ -67,6 +72,9 @@ impl Dialect for PostgresDialect {
     ];
     const NEWEST: &'static str = stamp::NEWEST;
     const HOLDS_SLOTS: bool = true;
+    // By itself, so that nothing but the index is a way to find them.
+    const MATCHED: &'static str = "WITH t AS MATERIALIZED (SELECT conv, seq FROM im_text \
+         WHERE array_to_tsvector(string_to_array(words, ' ')) @@ ?::tsquery)";
 
     async fn connect(
         address: &str,
@@ -210,6 +218,13 @@ impl Dialect for PostgresDialect {
                 .to_owned(),
             args: stamp::longer(conversations).into(),
         }
+    }
+
+    fn any_with_all(asked: &[Vec<(String, bool)>]) -> String {
+        expression(asked, " | ", " & ", |token, is_prefix| match is_prefix {
+            true => format!("{token}:*"),
+            false => token.to_owned(),
+        })
     }
 
     fn is_in_the_way(error: &sqlx::Error) -> bool {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use im_core::model::{Slot, Timestamp};
 use im_core::port::{
-    Cargo, CargoQuery, Holding, Holdings, Phase, Place, PortError, PortErrorKind, Shard,
+    Cargo, CargoQuery, Holding, Holdings, Phase, Place, PortError, PortErrorKind, Search, Shard,
 };
 
 use super::commit::{Broken, rows};
@@ -73,6 +73,10 @@ impl<D: Dialect> Shard for ServerStore<D> {
     async fn discard(&self, slot: Slot, limit: usize) -> Result<bool, PortError> {
         let discard = self.shared.again(|| self.shared.try_discard(slot, limit));
         self.shared.within_for(STEP_MAX, discard).await
+    }
+
+    fn search(&self) -> Option<&dyn Search> {
+        Some(self)
     }
 }
 

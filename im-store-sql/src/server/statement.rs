@@ -298,6 +298,26 @@ pub(super) const FACT: Table = Table {
 /// Facts that nobody has written yet.
 pub(super) const NEW_FACT: Table = Table { key: &[], ..FACT };
 
+/// Words of the full-text index.
+pub(super) const TEXT: Table = Table {
+    name: "im_text",
+    columns: &[("conv", Ints), ("seq", Ints), ("words", Texts)],
+    key: &["conv", "seq"],
+};
+
+/// How far conversations are in the full-text index.
+pub(super) const TEXTED: Table = Table {
+    name: "im_texted",
+    columns: &[("conv", Ints), ("seq", Ints)],
+    key: &["conv"],
+};
+
+/// The same of those of which nothing may be there.
+pub(super) const UNTEXTED: Table = Table {
+    columns: TEXTED.columns.split_at(1).0,
+    ..TEXTED
+};
+
 /// What a database holds that is one of several.
 pub(super) const SLOT: Table = Table {
     name: "im_slot",

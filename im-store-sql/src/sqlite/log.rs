@@ -243,5 +243,12 @@ pub(super) async fn erase(conn: &mut SqliteConnection, no: i64, seq: Seq) -> Res
          (SELECT n FROM im_entry WHERE n > (SELECT merged FROM im_meta) AND conv = ? AND seq = ?))",
     );
     let query = query.bind(no).bind(sql(seq)).bind(no).bind(sql(seq));
+    query.execute(&mut *conn).await.map_err(port_error)?;
+    let query = sqlx::query(
+        "DELETE FROM im_text WHERE rowid = coalesce(\
+         (SELECT n FROM im_entry_seq WHERE conv = ? AND seq = ?), \
+         (SELECT n FROM im_entry WHERE n > (SELECT merged FROM im_meta) AND conv = ? AND seq = ?))",
+    );
+    let query = query.bind(no).bind(sql(seq)).bind(no).bind(sql(seq));
     query.execute(conn).await.map(drop).map_err(port_error)
 }

@@ -17,6 +17,7 @@ mod ops;
 mod read;
 mod records;
 mod rows;
+mod search;
 mod statement;
 mod tail;
 mod work;
@@ -91,6 +92,8 @@ struct Shared {
     tail: Mutex<Tail>,
     writer: tokio::sync::Mutex<Writer>,
     readers: SqlitePool,
+    /// One connection for all who search, so that no other read waits for them.
+    searcher: SqlitePool,
     /// Copies the write-ahead log back, beside the writer.
     checkpointer: tokio::sync::Mutex<SqliteConnection>,
     /// The outcome of the last write is unknown, or somebody else has written: look before the

@@ -38,6 +38,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "fact",
         include_str!("../../migrations/sqlite/0003_fact.sql"),
     ),
+    (
+        "text",
+        include_str!("../../migrations/sqlite/0004_text.sql"),
+    ),
 ];
 
 /// Pages of the write-ahead log before SQLite itself copies them back, should the background task
@@ -77,6 +81,10 @@ impl SqliteStore {
             .test_before_acquire(false)
             .connect_with(reading(path, &options))
             .await?;
+        let searcher = SqlitePoolOptions::new()
+            .max_connections(1)
+            .test_before_acquire(false)
+            .connect_lazy_with(reading(path, &options));
         let checkpointer = SqliteConnection::connect_with(&writing(path, &options)).await?;
         let shared = Arc::new(Shared {
             checkpointer: tokio::sync::Mutex::new(checkpointer),
@@ -84,6 +92,7 @@ impl SqliteStore {
             tail: Mutex::new(Tail::default()),
             writer: tokio::sync::Mutex::new(Writer::new(conn)),
             readers,
+            searcher,
             suspect: AtomicBool::new(false),
             full: tokio::sync::Notify::new(),
             closed: AtomicBool::new(false),
@@ -108,6 +117,7 @@ impl SqliteStore {
         self.shared.closed.store(true, Ordering::Release);
         self.shared.merge_all().await?;
         self.shared.readers.close().await;
+        self.shared.searcher.close().await;
         let mut writer = self.shared.writer.lock().await;
         sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
             .execute(&mut writer.conn)

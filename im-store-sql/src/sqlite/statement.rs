@@ -127,6 +127,10 @@ pub(super) struct Texts {
     /// The indexes.
     pub(super) index_seq: Exact,
     pub(super) index_cm: Exact,
+    /// Entries whose words are not in the full-text index, after the last that are.
+    pub(super) untexted: SqlStr,
+    /// Words of entries that still say something.
+    pub(super) text: Sized,
 }
 
 pub(super) static TEXTS: LazyLock<Texts> = LazyLock::new(|| Texts {
@@ -216,6 +220,16 @@ pub(super) static TEXTS: LazyLock<Texts> = LazyLock::new(|| Texts {
     index_cm: Exact::new(
         "INSERT OR IGNORE INTO im_entry_cm (conv, sender, cm_id, n)",
         4,
+    ),
+    untexted: own(
+        "SELECT e.n, c.id, e.kind, e.body FROM im_entry e JOIN im_conversation c ON c.no = e.conv \
+         WHERE e.n > (SELECT texted FROM im_meta) ORDER BY e.n LIMIT ?"
+            .to_owned(),
+    ),
+    text: Sized::values(
+        "INSERT INTO im_text (rowid, words) SELECT e.n, t.column2 FROM (",
+        2,
+        ") t JOIN im_entry e ON e.n = t.column1 AND e.kind <> 'erased'",
     ),
 });
 

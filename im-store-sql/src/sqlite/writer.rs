@@ -20,7 +20,7 @@ use crate::mentions::write_mentions;
 pub(super) struct Writer {
     pub(super) conn: SqliteConnection,
     /// A batch is under way, or was dropped in the middle: then what it left is undone first.
-    dirty: bool,
+    pub(super) dirty: bool,
 }
 
 /// The answers of a batch.
@@ -343,7 +343,7 @@ pub(super) async fn end<T, E: From<sqlx::Error>>(
     }
 }
 
-async fn rollback(writer: &mut Writer) {
+pub(super) async fn rollback(writer: &mut Writer) {
     // SQLite may have rolled back by itself; then there is nothing to do.
     let _ = sqlx::query("ROLLBACK").execute(&mut writer.conn).await;
 }

@@ -188,7 +188,7 @@ async fn what_is_committed_is_in_both_tables_and_stays() {
 }
 
 /// Opens a file again as soon as its last owner has let go of it.
-async fn reopen(file: &std::path::Path) -> SqliteStore {
+pub(crate) async fn reopen(file: &std::path::Path) -> SqliteStore {
     for _ in 0..100 {
         match SqliteStore::connect(file.to_str().unwrap()).await {
             Ok(store) => return store,

@@ -3,6 +3,7 @@
 
 mod commit_in;
 mod host;
+mod search;
 #[cfg(all(feature = "postgres", feature = "mysql"))]
 mod server;
 mod start;

@@ -249,12 +249,15 @@ async fn remove<D: Dialect>(conn: &mut Conn<D>, no: i64, left: &mut i64) -> Resu
         let to = last.min(first + *left);
         let statement = Statement::new("DELETE FROM im_entry WHERE conv = ? AND seq <= ?");
         D::fetch(&mut *conn, statement.bind(no).bind(to)).await?;
+        let words = Statement::new("DELETE FROM im_text WHERE conv = ? AND seq <= ?");
+        D::fetch(&mut *conn, words.bind(no).bind(to)).await?;
         *left -= to - first + 1;
         if to < last {
             return Ok(false);
         }
     }
     for text in [
+        "DELETE FROM im_texted WHERE conv = ?",
         "DELETE FROM im_member WHERE conv = ?",
         "DELETE FROM im_conversation WHERE no = ?",
     ] {

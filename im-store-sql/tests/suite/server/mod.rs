@@ -5,22 +5,25 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use im_core::port::Store;
+use im_core::port::{Search, Store};
 use im_store_sql::{Dialect, MySqlDialect, PostgresDialect, ServerOptions, ServerStore};
 use sqlx::{Connection as _, Executor as _, MySqlConnection, PgConnection};
 
 mod faults;
 mod host;
 mod open;
+mod search;
 mod shard;
 mod under_way;
 
 mod postgres {
+    im_testkit::search_suite!(super::searched::<super::PostgresDialect>());
     im_testkit::store_suite!(super::fresh::<super::PostgresDialect>());
     im_testkit::cold_store_suite!(super::fresh::<super::PostgresDialect>());
 }
 
 mod mysql {
+    im_testkit::search_suite!(super::searched::<super::MySqlDialect>());
     im_testkit::store_suite!(super::fresh::<super::MySqlDialect>());
     im_testkit::cold_store_suite!(super::fresh::<super::MySqlDialect>());
 }
@@ -174,4 +177,10 @@ async fn fresh<D: Server>() -> Option<(Database<D>, Arc<dyn Store>)> {
     let database = Database::<D>::new().await?;
     let store = database.store().await;
     Some((database, Arc::new(store)))
+}
+
+async fn searched<D: Server>() -> Option<(Database<D>, (Arc<dyn Store>, Arc<dyn Search>))> {
+    let database = Database::<D>::new().await?;
+    let store = Arc::new(database.store().await);
+    Some((database, (Arc::clone(&store) as _, store)))
 }

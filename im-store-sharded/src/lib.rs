@@ -39,6 +39,7 @@ mod merge;
 mod mover;
 mod open;
 mod route;
+mod search;
 mod store;
 
 use std::collections::BTreeMap;

@@ -373,7 +373,7 @@ fn joined(
 }
 
 /// What every database gave, or the first failure.
-async fn all_of<T>(
+pub(crate) async fn all_of<T>(
     asked: impl Iterator<Item = impl Future<Output = Result<T, PortError>>>,
 ) -> Result<Vec<T>, PortError> {
     let pages = join_all(asked).await.into_iter().enumerate();

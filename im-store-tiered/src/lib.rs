@@ -34,8 +34,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use im_core::model::{ConversationId, Entry, Fact, Holder, Member, Stamps, Timestamp, UserId};
 use im_core::port::{
-    Changed, Commit, Committed, FactQuery, Hot, LogQuery, MembershipPage, PortError, RecordKey,
-    Rejected, Store, View,
+    Changed, Commit, Committed, FactQuery, Find, Found, Hot, LogQuery, MembershipPage, PortError,
+    PortErrorKind, RecordKey, Rejected, Search, Store, View,
 };
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -52,6 +52,7 @@ const WARMING_LOCKS: usize = 64;
 pub struct Tiered {
     inner: Arc<Inner>,
     flushing: JoinHandle<()>,
+    search: Option<Arc<dyn Search>>,
 }
 
 #[derive(Debug)]
@@ -93,7 +94,19 @@ impl Tiered {
             drawn: AtomicU64::new(0),
         });
         let flushing = tokio::spawn(flush::run(Arc::downgrade(&inner)));
-        Self { inner, flushing }
+        Self {
+            inner,
+            flushing,
+            search: None,
+        }
+    }
+
+    /// Searches in the cold store by that, which is its own search. What was answered before is
+    /// there when it looks, as for lists.
+    #[must_use]
+    pub fn with_search(mut self, cold: Arc<dyn Search>) -> Self {
+        self.search = Some(cold);
+        self
     }
 
     /// Waits until what was appended before has reached the cold store.
@@ -178,5 +191,22 @@ impl Store for Tiered {
 
     async fn facts(&self, query: &FactQuery) -> Result<Vec<Fact>, PortError> {
         self.inner.cold.facts(query).await
+    }
+}
+
+#[async_trait]
+impl Search for Tiered {
+    async fn find(&self, find: &Find) -> Result<Found, PortError> {
+        let search = self.search.as_ref();
+        let search = search.ok_or_else(|| PortError::new(PortErrorKind::Internal))?;
+        self.inner.settled().await?;
+        search.find(find).await
+    }
+
+    async fn index(&self) -> Result<bool, PortError> {
+        match &self.search {
+            Some(search) => search.index().await,
+            None => Ok(false),
+        }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use im_core::port::{Shard, Store};
+use im_core::port::{Search, Shard, Store};
 use im_store_sharded::Sharded;
 use im_testkit::memory::MemoryStore;
 
@@ -16,6 +16,7 @@ mod kit;
 mod load;
 mod moves;
 mod open;
+mod search;
 mod servers;
 
 mod three_in_memory {
@@ -33,4 +34,9 @@ fn memories(count: usize) -> Vec<Arc<dyn Shard>> {
 
 async fn fresh(count: usize) -> ((), Arc<dyn Store>) {
     ((), Arc::new(Sharded::open(memories(count)).await.unwrap()))
+}
+
+async fn searched() -> ((), (Arc<dyn Store>, Arc<dyn Search>)) {
+    let store = Arc::new(Sharded::open(memories(3)).await.unwrap());
+    ((), (Arc::clone(&store) as _, store))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use im_core::model::{Slot, direct_id};
 use im_core::port::{
-    CargoQuery, Committed, Holding, Phase, PortErrorKind, Rejected, Shard, Store, Write,
+    CargoQuery, Committed, Holding, Phase, PortErrorKind, Rejected, Search, Shard, Store, Write,
 };
 use im_store_sharded::{Mover, Sharded};
 use im_store_sql::{MySqlStore, PostgresStore, ServerOptions};
@@ -26,6 +26,7 @@ mod two_of_mysql {
 
 mod one_of_each {
     im_testkit::store_suite!(super::fresh([super::Kind::Postgres, super::Kind::MySql]));
+    im_testkit::search_suite!(super::searched([super::Kind::Postgres, super::Kind::MySql]));
 }
 
 /// How long slots move under load.
@@ -156,7 +157,7 @@ impl Drop for Place {
     }
 }
 
-async fn shards(kinds: [Kind; 2]) -> Option<(Vec<Place>, Vec<Arc<dyn Shard>>)> {
+pub(crate) async fn shards(kinds: [Kind; 2]) -> Option<(Vec<Place>, Vec<Arc<dyn Shard>>)> {
     let (mut places, mut shards) = (Vec::new(), Vec::new());
     for kind in kinds {
         let place = Place::new(kind).await?;
@@ -164,6 +165,12 @@ async fn shards(kinds: [Kind; 2]) -> Option<(Vec<Place>, Vec<Arc<dyn Shard>>)> {
         places.push(place);
     }
     Some((places, shards))
+}
+
+async fn searched(kinds: [Kind; 2]) -> Option<(Vec<Place>, (Arc<dyn Store>, Arc<dyn Search>))> {
+    let (places, shards) = shards(kinds).await?;
+    let store = Arc::new(Sharded::open(shards).await.unwrap());
+    Some((places, (Arc::clone(&store) as _, store)))
 }
 
 async fn fresh(kinds: [Kind; 2]) -> Option<(Vec<Place>, Arc<dyn Store>)> {

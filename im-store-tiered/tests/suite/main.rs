@@ -16,7 +16,7 @@ mod world;
 use std::sync::Arc;
 use std::time::Duration;
 
-use im_core::port::{Hot, Shard, Store};
+use im_core::port::{Hot, Search, Shard, Store};
 use im_store_sharded::Sharded;
 use im_store_tiered::{Durability, Options, Tiered};
 use im_testkit::memory::{MemoryHot, MemoryStore};
@@ -108,6 +108,21 @@ mod committed_over_two_shards {
 
 mod cached_on_redis_over_two_shards {
     im_testkit::store_suite!(super::on_redis_over_shards());
+}
+
+mod search {
+    im_testkit::search_suite!(super::searched(super::Durability::Cached));
+
+    mod committed {
+        im_testkit::search_suite!(crate::searched(crate::Durability::Committed));
+    }
+}
+
+async fn searched(durability: Durability) -> ((), (Arc<dyn Store>, Arc<dyn Search>)) {
+    let (hot, cold) = (MemoryHot::new(1000, 100_000), Arc::new(MemoryStore::new()));
+    let store = Tiered::start(Arc::new(hot), Arc::clone(&cold) as _, options(durability));
+    let store = Arc::new(store.with_search(cold));
+    ((), (Arc::clone(&store) as _, store))
 }
 
 /// A store of two shards in memory.

@@ -10,11 +10,12 @@
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     // Where messages live: one SQLite file, made when missing.
-//!     let store = imkit::sql::SqliteStore::connect("sqlite://chat.db").await?;
+//!     let store = Arc::new(imkit::sql::SqliteStore::connect("sqlite://chat.db").await?);
 //!     // Who may connect: your tokens, signed with your secret (32 bytes or more).
 //!     let secret = std::env::var("CHAT_SECRET")?;
 //!     let auth = imkit::node::auth::JwtAuthenticator::hs256(&secret)?;
-//!     let node = imkit::node::Node::builder(Arc::new(store), Arc::new(auth)).start().await?;
+//!     let node = imkit::node::Node::builder(store.clone(), Arc::new(auth)).search(store);
+//!     let node = node.start().await?;
 //!     // Where clients connect: ws://…/chat/v1/ws, and the HTTP API beside it.
 //!     let chat = imkit::ws::Transport::new(node.clone()).router();
 //!     let app = axum::Router::new().nest("/chat", chat); // … your own routes

@@ -17,6 +17,7 @@ mod dispatch;
 mod due;
 mod hub;
 mod ids;
+mod index;
 mod joining;
 mod link;
 pub mod local;

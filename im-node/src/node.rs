@@ -24,6 +24,7 @@ use crate::appender::Appender;
 use crate::connection::Connection;
 use crate::hub::Hub;
 use crate::ids::Ids;
+use crate::index::Searcher;
 use crate::link::Link;
 use crate::moderation::{List, Moderation};
 use crate::presence::Watchers;
@@ -75,6 +76,7 @@ pub(crate) struct Inner {
     pub(crate) auth: Arc<dyn Authenticator>,
     pub(crate) hooks: Option<Arc<dyn Hooks>>,
     pub(crate) directory: Option<Arc<dyn Directory>>,
+    pub(crate) search: Option<Searcher>,
     pub(crate) custom: CustomTypes,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Ids,
@@ -177,6 +179,9 @@ impl Inner {
         for table in crate::due::TABLES {
             let every = crate::due::period(table, self.settings.due);
             self.spawn(crate::due::run(Arc::downgrade(self), table, every));
+        }
+        if self.search.is_some() {
+            self.spawn(crate::index::run(Arc::downgrade(self)));
         }
         Ok(())
     }

@@ -89,7 +89,7 @@ impl HotTier {
         cold: Arc<dyn Store>,
         prefix: &str,
         dedupe_ms: u64,
-    ) -> Result<Arc<Tiered>, ServerError> {
+    ) -> Result<Tiered, ServerError> {
         // Fails when there is one already, which does as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let options = HotOptions {
@@ -105,7 +105,7 @@ impl HotTier {
             dedupe: Duration::from_millis(dedupe_ms),
             ..Options::default()
         };
-        Ok(Arc::new(Tiered::start(Arc::new(hot), cold, options)))
+        Ok(Tiered::start(Arc::new(hot), cold, options))
     }
 }
 

@@ -7,6 +7,7 @@ use axum::Router;
 use im_core::port::Store;
 use im_node::Node;
 use im_store_sql::redacted;
+use im_store_tiered::Tiered;
 use im_transport_ws::Transport;
 use tokio::net::TcpListener;
 
@@ -51,20 +52,17 @@ async fn serve(settings: &Settings, is_demo: bool) -> Result<(), ServerError> {
     let metrics = ops::count().map_err(|error| std::io::Error::other(error.to_string()))?;
     let gathering = tokio::spawn(ops::gather(metrics.clone()));
     let opened = open_store(url, settings).await?;
-    let mut store = opened.store();
-    let tiered = match &settings.hot {
-        None => None,
-        Some(hot) => {
-            let dedupe_ms = settings.node.limits.dedupe_ms;
-            let prefix = &settings.bus_prefix;
-            Some(hot.before(Arc::clone(&store), prefix, dedupe_ms).await?)
-        }
+    let tiered = tier(settings, &opened).await?;
+    let (store, search) = match &tiered {
+        Some(tiered) => (
+            Arc::clone(tiered) as Arc<dyn Store>,
+            Arc::clone(tiered) as _,
+        ),
+        None => (opened.store(), opened.search()),
     };
-    if let Some(tiered) = &tiered {
-        store = Arc::clone(tiered) as _;
-    }
     let mut node =
         Node::builder(Arc::clone(&store), Arc::clone(&auth) as _).settings(settings.node.clone());
+    node = node.search(search);
     if let Opened::Sharded(sharded, shards) = &opened {
         node = node.lanes_by(shards.len(), sharded.lanes());
     }
@@ -102,6 +100,16 @@ async fn serve(settings: &Settings, is_demo: bool) -> Result<(), ServerError> {
         tracing::warn!(%error, cause, "the store is not tidied up; the next start does it");
     }
     Ok(())
+}
+
+/// The hot tier before the store, if there is one.
+async fn tier(settings: &Settings, opened: &Opened) -> Result<Option<Arc<Tiered>>, ServerError> {
+    let Some(hot) = &settings.hot else {
+        return Ok(None);
+    };
+    let (prefix, dedupe_ms) = (&settings.bus_prefix, settings.node.limits.dedupe_ms);
+    let tiered = hot.before(opened.store(), prefix, dedupe_ms).await?;
+    Ok(Some(Arc::new(tiered.with_search(opened.search()))))
 }
 
 /// Where the messages are, in words that hold no secret.

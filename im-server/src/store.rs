@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use im_core::port::{PortError, Shard, Store};
+use im_core::port::{PortError, Search, Shard, Store};
 use im_node::StartError;
 use im_store_sharded::Sharded;
 use im_store_sql::{MySqlStore, PostgresStore, SqliteOptions, SqliteStore, Synchronous, redacted};
@@ -23,6 +23,16 @@ pub(crate) enum Opened {
 impl Opened {
     /// As the node takes it.
     pub(crate) fn store(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Sqlite(store) => Arc::new(store.clone()),
+            Self::Postgres(store) => Arc::new(store.clone()),
+            Self::MySql(store) => Arc::new(store.clone()),
+            Self::Sharded(store, _) => Arc::clone(store) as _,
+        }
+    }
+
+    /// Search over it.
+    pub(crate) fn search(&self) -> Arc<dyn Search> {
         match self {
             Self::Sqlite(store) => Arc::new(store.clone()),
             Self::Postgres(store) => Arc::new(store.clone()),

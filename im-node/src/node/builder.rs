@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use im_core::model::ConversationId;
-use im_core::port::{Authenticator, Bus, Clock, Directory, Hooks, Registry, Store, next_start};
+use im_core::port::{
+    Authenticator, Bus, Clock, Directory, Hooks, Registry, Search, Store, next_start,
+};
 use im_moderation::mask::Masker;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -14,6 +16,7 @@ use crate::appender::{Appender, Partition, start_lane};
 use crate::clock::TokioClock;
 use crate::hub::Hub;
 use crate::ids::Ids;
+use crate::index::Searcher;
 use crate::local::{LocalBus, LocalRegistry};
 use crate::moderation::Moderation;
 use crate::presence::Watchers;
@@ -31,6 +34,7 @@ pub struct NodeBuilder {
     registry: Arc<dyn Registry>,
     hooks: Option<Arc<dyn Hooks>>,
     directory: Option<Arc<dyn Directory>>,
+    search: Option<Arc<dyn Search>>,
     custom: CustomTypes,
     clock: Arc<dyn Clock>,
     partition: Partition,
@@ -47,6 +51,7 @@ impl NodeBuilder {
             registry: Arc::new(LocalRegistry::new()),
             hooks: None,
             directory: None,
+            search: None,
             custom: CustomTypes::default(),
             clock: Arc::new(TokioClock),
             partition: Partition::none(),
@@ -112,6 +117,14 @@ impl NodeBuilder {
         self
     }
 
+    /// Full-text search over what the store holds: the store's own. Without it nothing is indexed,
+    /// and `messages.search` is `unsupported`.
+    #[must_use]
+    pub fn search(mut self, search: Arc<dyn Search>) -> Self {
+        self.search = Some(search);
+        self
+    }
+
     /// Another clock, for tests.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -140,6 +153,7 @@ impl NodeBuilder {
             auth: self.auth,
             hooks: self.hooks,
             directory: self.directory,
+            search: self.search.map(Searcher::new),
             custom: self.custom,
             clock: self.clock,
             ids: Ids::new(start),

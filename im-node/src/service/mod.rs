@@ -22,6 +22,7 @@ mod profile;
 mod read;
 mod reports;
 mod schedule;
+mod search;
 mod send;
 mod state;
 mod stickers;

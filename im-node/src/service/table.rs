@@ -10,7 +10,7 @@ use im_core::port::RecordKey;
 use super::params::Params;
 use super::{
     Caller, admin, blocks, forward, friends, groups, joining, messages, own, privacy, profile,
-    reports, schedule, state, stickers, watch,
+    reports, schedule, search, state, stickers, watch,
 };
 use crate::appender::port_failure;
 use crate::node::Inner;
@@ -155,6 +155,7 @@ methods! {
     "messages.schedule" => schedule::schedule, Post "/v1/messages/scheduled";
     "messages.scheduled" => schedule::scheduled, Get "/v1/messages/scheduled";
     "messages.unschedule" => schedule::unschedule, Delete "/v1/messages/scheduled/{cm_id}";
+    "messages.search" => search::search, Get "/v1/search";
     "messages.send" => messages::send, Post "/v1/messages";
     "packs.collect" => stickers::collect, Put "/v1/packs/{pack}/collected";
     "packs.collected" => stickers::collected, Get "/v1/packs/collected";

@@ -34,6 +34,7 @@ impl World {
         set(&mut settings);
         let tokens = Arc::new(TokenTable::of_users(&[]));
         let node = Node::builder(Arc::clone(&store) as Arc<dyn Store>, tokens)
+            .search(Arc::clone(&store) as _)
             .settings(settings)
             .start()
             .await

@@ -8,4 +8,5 @@ mod friends;
 mod joining;
 pub(crate) mod kit;
 mod own;
+mod search;
 mod stickers;

@@ -89,6 +89,20 @@ named! {
         Reported = "reported",
         /// What happened on a day, by day and start of a node. `Everyone`, owner `""`.
         Count = "count",
+        /// How far a follower of the log looked, and who it is; by its name, key `""`. `Everyone`.
+        OutCursor = "out_cursor",
+        /// How far a follower told a conversation: the key is its name. `Conversation`.
+        OutPlace = "out_place",
+        /// Conversations that a follower still has to tell: its name, conversation. `Everyone`.
+        OutWait = "out_wait",
+        /// What a follower gave up, with when: its name `\n` place. `Conversation`.
+        OutDead = "out_dead",
+        /// Where a user wants to be pushed to: [`PushTarget`](super::PushTarget). `User`.
+        PushTarget = "push_target",
+        /// Conversations that a user wants no pushes from, until when (0: for ever). `User`.
+        PushMute = "push_mute",
+        /// Keys of programs that send, by their id. `Everyone`.
+        ApiKey = "api_key",
     }
 }
 
@@ -105,10 +119,16 @@ impl FactTable {
             | Self::Hidden
             | Self::Collected
             | Self::Kept
+            | Self::PushTarget
+            | Self::PushMute
             | Self::Scheduled => FactOwner::User,
-            Self::Mark | Self::Expiry | Self::Pin | Self::Rule | Self::Review => {
-                FactOwner::Conversation
-            }
+            Self::Mark
+            | Self::Expiry
+            | Self::Pin
+            | Self::Rule
+            | Self::Review
+            | Self::OutPlace
+            | Self::OutDead => FactOwner::Conversation,
             Self::Start
             | Self::Word
             | Self::Pack
@@ -117,7 +137,10 @@ impl FactTable {
             | Self::Version
             | Self::Report
             | Self::Reported
-            | Self::Count => FactOwner::Everyone,
+            | Self::Count
+            | Self::OutCursor
+            | Self::OutWait
+            | Self::ApiKey => FactOwner::Everyone,
         }
     }
 }

@@ -6,6 +6,7 @@ mod entry;
 mod fact;
 mod id;
 mod json;
+mod push;
 mod slot;
 mod stamps;
 mod value;
@@ -20,6 +21,7 @@ pub use id::{
 };
 pub use json::JsonError;
 pub(crate) use json::read_json;
+pub use push::PushTarget;
 pub use slot::Slot;
 pub use stamps::{Stamps, StampsError};
 pub use value::{DEPTH_MAX, INTEGER_MAX, Value, Violation};

@@ -88,6 +88,8 @@ named! {
         Close = "close",
         /// Take logs out.
         Export = "export",
+        /// Make, list and end keys of programs.
+        Keys = "keys",
         /// Remove and mute members of groups.
         Members = "members",
         /// Recall messages, and decide on those that wait for it.
@@ -116,7 +118,9 @@ pub fn staff_may(staff: Staff, power: Power) -> Result<(), Failure> {
     let auditor = staff.has(StaffRole::Auditor);
     let may = match power {
         _ if staff.has(StaffRole::Admin) => true,
-        Power::ChangeStickers | Power::ChangeWords | Power::Close | Power::Unmask => false,
+        Power::ChangeStickers | Power::ChangeWords | Power::Close | Power::Keys | Power::Unmask => {
+            false
+        }
         Power::Audit | Power::Export => auditor,
         Power::ActOnUsers | Power::Members | Power::Recall | Power::Reports | Power::SeeWords => {
             moderator
@@ -168,6 +172,7 @@ mod tests {
             (Power::ChangeWords, [true, false, false]),
             (Power::Close, [true, false, false]),
             (Power::Export, [true, false, true]),
+            (Power::Keys, [true, false, false]),
             (Power::Members, [true, true, false]),
             (Power::Recall, [true, true, false]),
             (Power::Reports, [true, true, false]),

@@ -47,6 +47,7 @@
 //! | [`core::port::Hooks`] | your word in every message: refuse, rewrite | none |
 //! | [`core::port::Bus`] | hints between nodes | [`node::local::LocalBus`], five brokers |
 //! | [`core::port::Registry`] | who is where | [`node::local::LocalRegistry`], Redis |
+//! | [`core::port::Push`] | a way to push to devices that are away | Web Push |
 //! | [`core::port::Clock`] | time | [`node::TokioClock`] |
 //!
 //! # Features
@@ -59,6 +60,7 @@
 //! | `mysql` | `sql::MySqlStore`: the store on MySQL or MariaDB | no |
 //! | `redis` | `bus_redis` and `store_redis`: a cluster's bus and registry on Redis | no |
 //! | `nats`, `rabbitmq`, `kafka`, `rocketmq` | `bus_nats` and so on: the bus on that broker | no |
+//! | `out` | `out`: webhooks, Web Push, and what follows the log for them | no |
 //! | `client` | `client`: the Rust client | no |
 //!
 //! No feature changes what another one does.
@@ -79,6 +81,8 @@ pub use im_bus_redis as bus_redis;
 pub use im_bus_rocketmq as bus_rocketmq;
 #[cfg(feature = "client")]
 pub use im_client as client;
+#[cfg(feature = "out")]
+pub use im_out as out;
 #[cfg(feature = "redis")]
 pub use im_store_redis as store_redis;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]

@@ -83,6 +83,7 @@ fn ours_allowed(name: &str) -> Option<&'static [&'static str]> {
         "im-client",
         "im-link",
         "im-moderation",
+        "im-out",
         "im-transport-*",
         "im-store-*",
         "im-bus-*",
@@ -100,7 +101,7 @@ fn ours_allowed(name: &str) -> Option<&'static [&'static str]> {
 }
 
 fn is_adapter(name: &str) -> bool {
-    ["im-store-", "im-bus-", "im-call-"]
+    ["im-store-", "im-bus-", "im-call-", "im-out"]
         .iter()
         .any(|role| name.starts_with(role))
 }

@@ -6,7 +6,7 @@ use crate::{assert_caught, assert_kept};
 /// The pages that name tests.
 const PAGES: [&str; 2] = ["docs/reliability.md", "docs/security.md"];
 /// Their short names of folders.
-const FOLDERS: [(&str, &str); 11] = [
+const FOLDERS: [(&str, &str); 12] = [
     ("ws", "im-transport-ws/tests/suite"),
     ("node", "im-node/tests"),
     ("server", "im-server/tests/suite"),
@@ -17,6 +17,7 @@ const FOLDERS: [(&str, &str); 11] = [
     ("sim", "im-testkit/tests/sim"),
     ("core", "im-core/tests/suite"),
     ("client", "im-client/tests/suite"),
+    ("out", "im-out/tests/suite"),
     ("app", "tests/suite"),
 ];
 /// Fewer on a page would mean that none were found.

@@ -28,6 +28,7 @@ use crate::index::Searcher;
 use crate::link::Link;
 use crate::moderation::{List, Moderation};
 use crate::presence::Watchers;
+use crate::rates::Buckets;
 use crate::rooms::Rooms;
 use crate::router::Hints;
 use crate::service::{CustomTypes, HookLocks};
@@ -81,6 +82,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Ids,
     pub(crate) hub: Hub,
+    pub(crate) buckets: Buckets,
     pub(crate) rooms: Rooms,
     pub(crate) appender: Appender,
     pub(crate) watchers: Watchers,

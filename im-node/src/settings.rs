@@ -7,6 +7,7 @@ use im_core::model::NodeId;
 use im_core::rule::ChangeWindows;
 
 use crate::moderation::LISTS_EVERY;
+use crate::rates::Rates;
 
 /// Who may write to whom in a direct conversation; beside it the hooks decide on every message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,10 @@ pub struct Settings {
     pub friend_request: Duration,
     /// How long entries may be edited and recalled.
     pub changes: ChangeWindows,
+    /// How often each user, device and key may ask.
+    pub rates: Rates,
+    /// The public key that pages subscribe to pushes with, if there are any.
+    pub push_key: Option<String>,
     /// How often the store is asked what changed, in case the bus lost it.
     pub sweep: Duration,
     /// How often it is looked what is due: messages that wait for their time, or end.
@@ -74,6 +79,8 @@ impl Default for Settings {
             write_to: WriteTo::Anyone,
             friend_request: Duration::from_secs(7 * 24 * 3_600),
             changes: ChangeWindows::default(),
+            rates: Rates::default(),
+            push_key: None,
             sweep: Duration::from_secs(3),
             due: Duration::from_secs(1),
             lists: LISTS_EVERY,

@@ -9,9 +9,10 @@ use axum::extract::{Query, RawPathParams, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
-use im_core::frame::Failure;
+use im_core::frame::{ErrorCode, Failure};
 use im_core::model::Value;
 use im_core::port::{AuthError, Identity};
+use im_node::keys::{self, ApiKey};
 use im_node::{METHODS, Method, Verb};
 
 use crate::Shared;
@@ -47,10 +48,13 @@ async fn answer(
     Query(query): Query<Vec<(String, String)>>,
     body: Body,
 ) -> Response {
-    let identity = match identify(&shared, &headers).await {
-        Ok(identity) => identity,
+    let (identity, api_key) = match identify(&shared, &headers).await {
+        Ok(known) => known,
         Err(response) => return *response,
     };
+    if let Err(failure) = may(&shared, &identity, api_key.as_ref(), method) {
+        return refusal::failure(&failure);
+    }
     let body = match read(body, shared.node.settings().limits.frame_bytes).await {
         Ok(body) => body,
         Err(response) => return *response,
@@ -100,14 +104,39 @@ async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Box<Response>> {
     }
 }
 
-async fn identify(shared: &Shared, headers: &HeaderMap) -> Result<Identity, Box<Response>> {
+/// Who calls: by a token, or by a key of a program.
+async fn identify(
+    shared: &Shared,
+    headers: &HeaderMap,
+) -> Result<(Identity, Option<ApiKey>), Box<Response>> {
     let token = bearer(headers).ok_or_else(|| Box::new(refusal::unauthenticated()))?;
-    shared.node.authenticate(token).await.map_err(|error| {
+    let known = if token.starts_with(keys::PREFIX) {
+        let key = shared.node.key(token).await;
+        key.map(|key| (key.identity(), Some(key)))
+    } else {
+        let identity = shared.node.authenticate(token).await;
+        identity.map(|identity| (identity, None))
+    };
+    known.map_err(|error| {
         Box::new(match error {
             AuthError::Invalid(_) => refusal::unauthenticated(),
             AuthError::Unavailable => refusal::unavailable(),
         })
     })
+}
+
+/// Whether a key is for that method, and the call is not one too many.
+fn may(
+    shared: &Shared,
+    identity: &Identity,
+    key: Option<&ApiKey>,
+    method: &Method,
+) -> Result<(), Failure> {
+    if key.is_some_and(|key| !key.may(method.name)) {
+        let words = "the key is not for this method";
+        return Err(Failure::new(ErrorCode::Forbidden, words));
+    }
+    shared.node.admit(&identity.user, key, method)
 }
 
 /// Path, query and body together; the path wins over the body, the body over the query.
@@ -149,9 +178,9 @@ fn json(status: StatusCode, body: String) -> Response {
 
 /// Refusals as responses.
 pub(crate) mod refusal {
+    use super::ErrorCode;
     use super::{Failure, Response, StatusCode, Value, header, json};
     use axum::http::HeaderValue;
-    use im_core::frame::ErrorCode;
 
     pub(crate) fn failure(failure: &Failure) -> Response {
         let status = StatusCode::from_u16(failure.code.http_status())

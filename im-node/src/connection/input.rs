@@ -161,7 +161,9 @@ impl Connection {
                 params,
                 key,
             } => {
-                self.in_background("req", id.clone(), |inner, caller, _| async move {
+                self.in_background("req", id.clone(), |inner, caller, link| async move {
+                    let device = link.who().map(|(_, device)| device);
+                    inner.admit(&caller.user, device, &method)?;
                     let value = inner.call(&caller, &method, params, key).await?;
                     Ok(Some(ServerFrame::Res { id, value }))
                 });

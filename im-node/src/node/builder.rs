@@ -20,6 +20,7 @@ use crate::index::Searcher;
 use crate::local::{LocalBus, LocalRegistry};
 use crate::moderation::Moderation;
 use crate::presence::Watchers;
+use crate::rates::Buckets;
 use crate::rooms::Rooms;
 use crate::service::{CustomTypes, HookLocks};
 use crate::settings::Settings;
@@ -146,6 +147,7 @@ impl NodeBuilder {
             Appender::new(self.settings.lanes, self.settings.lane_max, self.partition);
         let inner = Arc::new(Inner {
             hub: Hub::new(self.settings.limits.sends_per_s),
+            buckets: Buckets::new(self.settings.rates, self.settings.limits.sends_per_s),
             settings: self.settings,
             store: self.store,
             bus: self.bus,

@@ -19,6 +19,7 @@ mod own;
 mod params;
 mod privacy;
 mod profile;
+mod push;
 mod read;
 mod reports;
 mod schedule;

@@ -63,6 +63,23 @@ impl Params {
         Ok(users)
     }
 
+    /// Texts, at most `max`.
+    pub(crate) fn texts(&mut self, field: &str, max: usize) -> Result<Vec<String>, Failure> {
+        let wrong = || bad(field, "must be an array of texts");
+        let Some(Value::Array(items)) = self.take(field) else {
+            return Err(wrong());
+        };
+        if items.len() > max {
+            let words = format!("{field}: has more than {max} texts");
+            return Err(Failure::new(ErrorCode::TooLarge, words));
+        }
+        let text = |item| match item {
+            Value::Text(text) => Ok(text.into_owned()),
+            _ => Err(wrong()),
+        };
+        items.into_iter().map(text).collect()
+    }
+
     pub(crate) fn opt_count(&mut self, field: &str) -> Result<Option<u64>, Failure> {
         match self.take(field) {
             None => Ok(None),

@@ -10,7 +10,7 @@ use im_core::port::RecordKey;
 use super::params::Params;
 use super::{
     Caller, admin, blocks, forward, friends, groups, joining, messages, own, privacy, profile,
-    reports, schedule, search, state, stickers, watch,
+    push, reports, schedule, search, state, stickers, watch,
 };
 use crate::appender::port_failure;
 use crate::node::Inner;
@@ -51,6 +51,17 @@ pub struct Method {
     /// Its HTTP route; none when it makes sense on a connection only.
     pub route: Option<Route>,
     act: for<'a> fn(Call<'a>, Params) -> Answer<'a>,
+}
+
+impl Method {
+    /// The verb of its route.
+    #[must_use]
+    pub const fn verb(&self) -> Option<Verb> {
+        match self.route {
+            Some(route) => Some(route.verb),
+            None => None,
+        }
+    }
 }
 
 /// A call under way.
@@ -96,6 +107,9 @@ methods! {
     "admin.groups.members" => admin::members, Get "/v1/admin/groups/{conv}/members";
     "admin.groups.mute" => admin::mute_member, Put "/v1/admin/groups/{conv}/mute";
     "admin.groups.remove" => admin::remove, Delete "/v1/admin/groups/{conv}/members";
+    "admin.keys.add" => admin::add_key, Post "/v1/admin/keys";
+    "admin.keys.list" => admin::keys, Get "/v1/admin/keys";
+    "admin.keys.revoke" => admin::revoke_key, Delete "/v1/admin/keys/{id}";
     "admin.messages.export" => admin::export, Post "/v1/admin/messages/{conv}/export";
     "admin.messages.list" => admin::messages, Get "/v1/admin/messages/{conv}";
     "admin.messages.recall" => admin::recall, Post "/v1/admin/messages/{conv}/recall";
@@ -168,6 +182,12 @@ methods! {
     "stickers.keep" => stickers::keep, Put "/v1/stickers/kept";
     "stickers.kept" => stickers::kept, Get "/v1/stickers/kept";
     "presence.watch" => watch::watch;
+    "push.key" => push::key, Get "/v1/push/key";
+    "push.list" => push::list, Get "/v1/push";
+    "push.mute" => push::mute, Put "/v1/push/mutes";
+    "push.mutes" => push::mutes, Get "/v1/push/mutes";
+    "push.subscribe" => push::subscribe, Post "/v1/push";
+    "push.unsubscribe" => push::unsubscribe, Delete "/v1/push";
     "reports.add" => reports::add, Post "/v1/reports";
 }
 

@@ -8,5 +8,6 @@ mod friends;
 mod joining;
 pub(crate) mod kit;
 mod own;
+mod push;
 mod search;
 mod stickers;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use im_core::model::{Body, ConversationId, Mentions, MessageId, NewEntry, Timestamp, UserId};
 use im_core::port::{Commit, Identity, MemberChange, MemberOp, Store, Write};
 use im_core::rule::{MemberEvent, MemberEventOp};
-use im_node::{Node, NodeBuilder, Settings};
+use im_node::{Node, NodeBuilder, Rates, Settings};
 use im_testkit::memory::{FaultyStore, MemoryDirectory, MemoryStore, TokenTable};
 use im_transport_ws::{Transport, serve_at_most};
 use tokio::net::TcpListener;
@@ -67,6 +67,13 @@ impl Kit {
             ..Settings::default()
         };
         settings.limits.sends_per_s = 10_000;
+        settings.rates = Rates {
+            reads_per_s: 10_000,
+            writes_per_s: 10_000,
+            searches_per_s: 10_000,
+            uploads_per_s: 10_000,
+            asks_per_minute: 10_000,
+        };
         change(&mut settings);
         let store = Arc::new(FaultyStore::new(Arc::new(MemoryStore::new())));
         let users = ["ana", "ben", "cara", "dora"].map(user);

@@ -10,6 +10,7 @@ mod groups;
 mod handshake;
 mod hooks;
 mod http;
+mod keys;
 mod kit;
 mod limits;
 mod peer;

@@ -4,6 +4,7 @@
 
 mod audit;
 mod groups;
+mod keys;
 mod messages;
 mod packs;
 mod reports;
@@ -30,6 +31,7 @@ pub(super) use self::review::note_review;
 pub(super) use self::{
     audit::list as audit_list,
     groups::{close, get as group, list as groups, members, mute as mute_member, remove},
+    keys::{add as add_key, list as keys, revoke as revoke_key},
     messages::{export, list as messages, recall, unmask},
     packs::{put as set_pack, remove as remove_pack},
     reports::{list as reports, resolve},

@@ -3,6 +3,7 @@
 mod audit;
 mod cost;
 mod groups;
+mod keys;
 mod messages;
 mod reports;
 mod roles;

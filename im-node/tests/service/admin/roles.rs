@@ -5,13 +5,16 @@ use im_core::frame::ErrorCode;
 use crate::service::kit::World;
 
 /// Who may: an admin always; a moderator, an auditor.
-const MAY: [(&str, bool, bool); 30] = [
+const MAY: [(&str, bool, bool); 33] = [
     ("admin.groups.close", false, false),
     ("admin.groups.get", true, true),
     ("admin.groups.list", true, true),
     ("admin.groups.members", true, true),
     ("admin.groups.mute", true, false),
     ("admin.groups.remove", true, false),
+    ("admin.keys.add", false, false),
+    ("admin.keys.list", false, false),
+    ("admin.keys.revoke", false, false),
     ("admin.messages.export", false, true),
     ("admin.messages.list", true, true),
     ("admin.messages.recall", true, false),

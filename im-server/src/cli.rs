@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use im_core::model::UserId;
+use im_core::model::{ConversationId, UserId};
 
 use crate::given::Given;
 use crate::shards::Slots;
@@ -47,10 +47,67 @@ pub(crate) enum Command {
     },
     /// Check the settings and print those in force, without the secret
     Check,
+    /// Make, list and end keys of programs. A SQLite file is the running server's: stop it first
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+    /// See what webhooks gave up, and tell it again. A SQLite file is the running server's: stop it
+    /// first
+    Webhooks {
+        #[command(subcommand)]
+        command: WebhooksCommand,
+    },
     /// Look at the slots of several databases, and move them
     Shards {
         #[command(subcommand)]
         command: ShardsCommand,
+    },
+}
+
+/// What to do with the keys of programs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make a key, and print it: this once
+    Add {
+        /// What it is for
+        name: String,
+        /// As whom it speaks
+        #[arg(long)]
+        user: UserId,
+        /// What it may call, with commas: messages.send,conv.*
+        #[arg(long, value_delimiter = ',', default_value = "messages.send")]
+        methods: Vec<String>,
+        /// How long it holds: 12h, 90d [default: for ever]
+        #[arg(long, value_parser = ttl)]
+        ttl: Option<Duration>,
+    },
+    /// Print the keys, without what is secret
+    List,
+    /// End a key, at once
+    Revoke {
+        /// Its id, as `list` prints it
+        id: String,
+    },
+}
+
+/// What to do with webhooks.
+#[derive(Debug, Subcommand)]
+pub(crate) enum WebhooksCommand {
+    /// Print what was given up
+    Dead {
+        /// The endpoint's name in --webhooks
+        name: String,
+    },
+    /// Tell a conversation again, from an entry on
+    Replay {
+        /// The endpoint's name in --webhooks
+        name: String,
+        /// The conversation
+        conv: ConversationId,
+        /// The place of the entry
+        #[arg(long, default_value_t = 1)]
+        from: u64,
     },
 }
 

@@ -35,6 +35,12 @@ pub(crate) enum ServerError {
     /// A slot did not move.
     #[error(transparent)]
     Move(#[from] im_store_sharded::MoveError),
+    /// A key of a program.
+    #[error(transparent)]
+    Key(#[from] im_node::keys::KeyError),
+    /// The store did not answer.
+    #[error("the store did not answer")]
+    Port(#[from] im_core::port::PortError),
     /// The node did not start.
     #[error("the node did not start")]
     Node(#[from] im_node::StartError),

@@ -130,6 +130,35 @@ given! {
     heartbeat_ms: u64 = "IMKIT_HEARTBEAT_MS";
     /// Messages of one user per second [default: 50]
     sends_per_s: u32 = "IMKIT_SENDS_PER_S";
+    /// Requests of one user that read, per second [default: 200]
+    reads_per_s: u32 = "IMKIT_READS_PER_S";
+    /// Requests of one user that write, per second [default: 100]
+    writes_per_s: u32 = "IMKIT_WRITES_PER_S";
+    /// Searches of one user per second [default: 20]
+    searches_per_s: u32 = "IMKIT_SEARCHES_PER_S";
+    /// Uploads of one user per second [default: 20]
+    uploads_per_s: u32 = "IMKIT_UPLOADS_PER_S";
+    /// Requests of one user that reach others unasked (friends, invitations, reports), per minute
+    /// [default: 120]
+    asks_per_minute: u32 = "IMKIT_ASKS_PER_MINUTE";
+    /// Endpoints that are told of every entry, with commas between them, each with a name that
+    /// stays: crm=https://crm.example/hook
+    webhooks: List = "IMKIT_WEBHOOKS";
+    /// What webhooks are signed with: whsec_ and 24 to 64 bytes in Base64. Two, with a comma, while
+    /// the first replaces the second. Better in the variable or the file than on a command line
+    webhook_secret: List = "IMKIT_WEBHOOK_SECRET";
+    /// Which events webhooks tell, with commas: message.sent, conversation.* [default: all]
+    webhook_events: List = "IMKIT_WEBHOOK_EVENTS";
+    /// The private key that pushes are signed with: 32 bytes of P-256 in base64url. Better in the
+    /// variable or the file than on a command line
+    vapid_key: String = "IMKIT_VAPID_KEY";
+    /// Whom a push service may write to about pushes: mailto: or https:
+    vapid_contact: String = "IMKIT_VAPID_CONTACT";
+    /// Whether pushes hold who said what [default: true]
+    push_text: bool = "IMKIT_PUSH_TEXT";
+    /// Whether webhooks and pushes may go to addresses that are not public, and without TLS: for
+    /// networks of one's own [default: false]
+    out_private: bool = "IMKIT_OUT_PRIVATE";
     /// How long a message's own id is recognised, in milliseconds [default: 7 days]
     dedupe_ms: u64 = "IMKIT_DEDUPE_MS";
     /// Who may write to whom: anyone, or friends (to each other) [default: anyone]

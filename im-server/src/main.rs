@@ -9,7 +9,9 @@ mod demo;
 mod error;
 mod given;
 mod hot;
+mod keys;
 mod ops;
+mod out;
 mod page;
 mod run;
 mod secret;
@@ -78,6 +80,8 @@ fn act(cli: Cli) -> Result<(), ServerError> {
     let settings = Settings::new(given, cli.demo)?;
     match cli.command {
         None | Some(Command::Shards { .. }) => run::run(&settings, cli.demo),
+        Some(Command::Keys { command }) => keys::act(&settings, command),
+        Some(Command::Webhooks { command }) => out::act(&settings, command),
         Some(Command::Check) => {
             tokens::authenticator(&settings)?;
             Ok(write!(std::io::stdout(), "{settings}")?)

@@ -70,6 +70,7 @@ async fn serve(settings: &Settings, is_demo: bool) -> Result<(), ServerError> {
         node = node.cluster(bus, registry);
     }
     let node = node.start().await?;
+    let following = settings.out.start(&node)?;
     if is_demo {
         demo::fill(&node).await?;
         say(&demo::greeting(&auth, &address)?);
@@ -90,16 +91,21 @@ async fn serve(settings: &Settings, is_demo: bool) -> Result<(), ServerError> {
     };
     im_transport_ws::serve_at_most(listener, router, settings.connections_max, stopped).await?;
     gathering.abort();
+    drop(following);
     if let Some(tiered) = tiered
         && let Err(error) = tiered.settled().await
     {
         tracing::warn!(%error, "not all of the hot tier is in the store; the next start does it");
     }
+    close(&opened).await;
+    Ok(())
+}
+
+async fn close(opened: &Opened) {
     if let Err(error) = opened.close().await {
         let cause = std::error::Error::source(&error);
         tracing::warn!(%error, cause, "the store is not tidied up; the next start does it");
     }
-    Ok(())
 }
 
 /// The hot tier before the store, if there is one.

@@ -12,6 +12,7 @@ use crate::cluster::Cluster;
 use crate::error::ServerError;
 use crate::given::Given;
 use crate::hot::HotTier;
+use crate::out::Out;
 use crate::secret::Secret;
 
 /// Where it listens when nobody says.
@@ -48,6 +49,7 @@ pub(crate) struct Settings {
     pub(crate) cluster: Cluster,
     pub(crate) bus_prefix: String,
     pub(crate) node: NodeSettings,
+    pub(crate) out: Out,
 }
 
 impl Settings {
@@ -63,7 +65,9 @@ impl Settings {
         let cluster = Cluster::new(&given, store.as_deref())?;
         let algorithm = algorithm(given.jwt_algorithm.as_deref())?;
         let key = key(&given, algorithm, demo)?;
-        let node = node(&given)?;
+        let mut node = node(&given)?;
+        let out = Out::new(&given)?;
+        node.push_key = out.push_key();
         let threads = at_least_1("threads", given.threads)?;
         let connections_max = at_least_1("connections_max", given.connections_max)?;
         Ok(Self {
@@ -80,6 +84,7 @@ impl Settings {
             threads,
             bus_prefix: given.bus_prefix.unwrap_or_else(|| "im".to_owned()),
             node,
+            out,
         })
     }
 }
@@ -178,6 +183,8 @@ fn node(given: &Given) -> Result<NodeSettings, ServerError> {
     }
     set!(frame_bytes, page_bytes, text_chars, window => node.limits);
     set!(ack_ms, sends_per_s, dedupe_ms => node.limits);
+    set!(reads_per_s, writes_per_s, searches_per_s, uploads_per_s => node.rates);
+    set!(asks_per_minute => node.rates);
     set!(lanes => node);
     if let (None, Some(shards)) = (given.lanes, &given.shards) {
         node.lanes = shards.0.len().max(1);
@@ -284,6 +291,13 @@ impl fmt::Display for Settings {
         writeln!(f, "hello_ms = {}", millis(node.hello))?;
         writeln!(f, "heartbeat_ms = {}", millis(node.heartbeat))?;
         writeln!(f, "sends_per_s = {}", limits.sends_per_s)?;
+        let rates = &node.rates;
+        writeln!(f, "reads_per_s = {}", rates.reads_per_s)?;
+        writeln!(f, "writes_per_s = {}", rates.writes_per_s)?;
+        writeln!(f, "searches_per_s = {}", rates.searches_per_s)?;
+        writeln!(f, "uploads_per_s = {}", rates.uploads_per_s)?;
+        writeln!(f, "asks_per_minute = {}", rates.asks_per_minute)?;
+        write!(f, "{}", self.out)?;
         writeln!(f, "dedupe_ms = {}", limits.dedupe_ms)?;
         writeln!(f, "{}", people_lines(node))?;
         writeln!(f, "drain_ms = {}", millis(node.drain))?;

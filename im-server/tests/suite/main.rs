@@ -10,6 +10,7 @@ mod hot;
 mod http;
 mod life;
 mod memory;
+mod out;
 mod page;
 mod process;
 mod shards;

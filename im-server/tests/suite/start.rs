@@ -43,6 +43,21 @@ fn an_unsafe_start_is_refused_with_what_to_do() {
         (&["--jwt-algorithm", "none"], &["--jwt-algorithm", "HS256"]),
         (&["--jwt-algorithm", "RS256"], &["--jwt-public-key-file"]),
         (
+            &["--jwt-secret", SECRET, "--webhooks", "a=https://a.example"],
+            &["--webhook-secret", "needed"],
+        ),
+        (
+            &[
+                "--jwt-secret",
+                SECRET,
+                "--vapid-key",
+                "x",
+                "--vapid-contact",
+                "mailto:a@b",
+            ],
+            &["--vapid-key", "base64url"],
+        ),
+        (
             &["--jwt-algorithm", "RS256", "--jwt-secret", SECRET],
             &["public key"],
         ),

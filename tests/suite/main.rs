@@ -5,3 +5,4 @@
 mod app;
 mod full;
 mod one_transaction;
+mod staff;

@@ -8,7 +8,7 @@ use im_core::frame::{CloseCode, ErrorCode};
 use im_core::model::{CmId, Draft, Target, Value};
 use im_node::{Node, Settings};
 
-use super::kit::{Client, Cluster, int};
+use super::kit::{Client, Cluster, int, text};
 use crate::service::kit::{eventually, identity, user};
 
 async fn act(node: &Node, who: &str, method: &str, params: &str) -> Value {
@@ -107,6 +107,49 @@ async fn who_is_banned_is_gone_from_every_node_at_once() {
     // It ends by itself.
     tokio::time::sleep(Duration::from_millis(500)).await;
     Client::connect(&b, "ben", "phone").await;
+}
+
+#[tokio::test]
+async fn what_a_connection_sends_is_judged_also_when_nothing_is_read_for_it() {
+    let cluster = Cluster::new();
+    let a = cluster.start(settings("a", NEVER)).await.unwrap();
+    let lines = r#"{"lines":"darn\tmask\nheroin\ncasino\treview"}"#;
+    act(&a, "adm", "admin.words.import", lines).await;
+    eventually(async || {
+        let tried = act(&a, "adm", "admin.words.try", r#"{"text":"x"}"#).await;
+        int(&tried, "listed") == 3
+    })
+    .await;
+    let mut ana = Client::connect(&a, "ana", "d").await;
+    let mut ben = Client::connect(&a, "ben", "d").await;
+    // After these the node knows all that it needs to decide at once.
+    for cm_id in ["c1", "c2", "c3"] {
+        ana.send(cm_id, "ben", "fine").await;
+        ben.get("entry").await;
+    }
+    ana.send("c4", "ben", "oh darn").await;
+    let shown = ben.get("entry").await;
+    assert_eq!(text(shown.get("body").unwrap(), "text"), "oh ****");
+    let send = |cm_id: &str, words: &str| {
+        format!(
+            r#"{{"t":"send","cm_id":"{cm_id}","to":{{"user":"ben"}},
+                "body":{{"kind":"text","text":"{words}"}}}}"#
+        )
+    };
+    ana.say(&send("c5", "heroin"));
+    assert_eq!(text(&ana.get("err").await, "code"), "rejected");
+    ana.send("c6", "ben", "casino").await;
+    let shown = ben.get("entry").await;
+    assert_eq!(text(shown.get("body").unwrap(), "text"), "casino");
+    let waiting = act(&a, "mod", "admin.review.list", "{}").await;
+    assert!(waiting.to_json().contains("casino"), "{waiting:?}");
+    let mute = r#"{"user":"ana","ms":60000,"why":"loud"}"#;
+    act(&a, "mod", "admin.users.mute", mute).await;
+    ana.say(&send("c7", "fine"));
+    assert_eq!(text(&ana.get("err").await, "code"), "muted");
+    // What is stored is answered as before.
+    ana.say(&send("c4", "oh darn"));
+    assert!(ana.get("sent").await.get("dup").is_some());
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use super::{
     push, reports, schedule, search, state, stickers, watch,
 };
 use crate::appender::port_failure;
+use crate::moderation::banned;
 use crate::node::Inner;
 
 /// How long an answer is kept under its key: 24 hours.
@@ -200,6 +201,11 @@ impl Inner {
         params: Value,
         key: Option<String>,
     ) -> Result<Value, Failure> {
+        // Whose connections are about to end: what they still send is not done.
+        let now = self.clock.timestamp();
+        if self.moderation.standings().is_banned(&caller.user, now) {
+            return Err(banned());
+        }
         let Some(method) = METHODS.iter().find(|known| known.name == method) else {
             return Err(Failure::new(ErrorCode::Unsupported, "no such method"));
         };
@@ -209,7 +215,6 @@ impl Inner {
             key: key.as_deref(),
         };
         if let Some(key) = call.record_key() {
-            let now = self.clock.timestamp();
             let done = self
                 .store
                 .record(&key, now)

@@ -57,7 +57,8 @@ pub(in crate::service) async fn add(call: Call<'_>, mut params: Params) -> Resul
     }
     let act = Act::new("words.add").with("word", word.trim().to_owned());
     let why = opt_why(&mut params)?;
-    call.change_words(act, why, read.writes(&call)).await
+    let value = Value::Object(Vec::new());
+    call.change_words(act, why, read.writes(&call), value).await
 }
 
 /// `admin.words.remove`: takes a word out.
@@ -72,7 +73,9 @@ pub(in crate::service) async fn remove(
     }
     let act = Act::new("words.remove").with("word", key.key.clone());
     let why = why(&mut params)?;
-    call.change_words(act, Some(why), vec![removed(key)]).await
+    let value = Value::Object(Vec::new());
+    call.change_words(act, Some(why), vec![removed(key)], value)
+        .await
 }
 
 /// `admin.words.import`: adds the words of lines, each with a level of its own or the call's; says
@@ -108,13 +111,11 @@ pub(in crate::service) async fn import(
         .with("kept", kept)
         .with("dropped", dropped.len() as u64);
     let why = opt_why(&mut params)?;
-    if kept > 0 {
-        call.change_words(act, why, read.writes(&call)).await?;
+    let value = Value::object([("kept", Value::from(kept)), ("dropped", dropped.into())]);
+    if kept == 0 {
+        return Ok(value);
     }
-    Ok(Value::object([
-        ("kept", Value::from(kept)),
-        ("dropped", dropped.into()),
-    ]))
+    call.change_words(act, why, read.writes(&call), value).await
 }
 
 /// `admin.words.export`: the words as lines that `admin.words.import` takes.
@@ -286,12 +287,12 @@ impl Call<'_> {
         mut act: Act,
         why: Option<String>,
         mut writes: Vec<Write>,
+        value: Value,
     ) -> Result<Value, Failure> {
         if let Some(why) = why {
             act = act.with("why", why);
         }
         writes.push(self.inner.another_version(List::Words));
-        let value = Value::Object(Vec::new());
         let value = self.act(&act, writes, value).await?;
         self.inner.list_changed(List::Words);
         Ok(value)

@@ -347,3 +347,20 @@ async fn words_come_by_pages() {
     let words: Vec<_> = words.iter().map(|line| text(line, "word")).collect();
     assert_eq!(words, ["word0010x", "word0011x"]);
 }
+
+#[tokio::test]
+async fn a_retry_under_a_key_gets_the_first_report() {
+    let world = World::new().await;
+    let who = crate::service::kit::identity("adm");
+    let mut reports = Vec::new();
+    for lines in ["heroin\nx", "casino"] {
+        let params = Value::object([("lines", Value::from(lines))]);
+        let (service, key) = (world.node.service(), Some("k".to_owned()));
+        let done = service.call_as(&who, "admin.words.import", params, key);
+        reports.push(done.await.unwrap());
+    }
+    assert_eq!(reports[0], reports[1]);
+    assert_eq!(reports[0].get("kept"), Some(&Value::Int(1)));
+    let exported = world.does("adm", "admin.words.export", "{}").await;
+    assert_eq!(text(&exported, "lines"), "heroin\trefuse\n");
+}

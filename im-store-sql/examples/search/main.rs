@@ -15,7 +15,7 @@ use im_core::rule::Words;
 use im_store_sql::SqliteStore;
 
 /// Searches of each kind.
-const SEARCHES: usize = 400;
+const SEARCHES: usize = 100;
 /// Hits of a page.
 const LIMIT: usize = 20;
 

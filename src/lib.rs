@@ -61,6 +61,7 @@
 //! | `redis` | `bus_redis` and `store_redis`: a cluster's bus and registry on Redis | no |
 //! | `nats`, `rabbitmq`, `kafka`, `rocketmq` | `bus_nats` and so on: the bus on that broker | no |
 //! | `out` | `out`: webhooks, Web Push, and what follows the log for them | no |
+//! | `seal` | `store_sealed`: what people write is encrypted before it is stored | no |
 //! | `client` | `client`: the Rust client | no |
 //!
 //! No feature changes what another one does.
@@ -85,6 +86,8 @@ pub use im_client as client;
 pub use im_out as out;
 #[cfg(feature = "redis")]
 pub use im_store_redis as store_redis;
+#[cfg(feature = "seal")]
+pub use im_store_sealed as store_sealed;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use im_store_sql as sql;
 #[cfg(feature = "ws")]

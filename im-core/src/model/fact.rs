@@ -103,6 +103,16 @@ named! {
         PushMute = "push_mute",
         /// Keys of programs that send, by their id. `Everyone`.
         ApiKey = "api_key",
+        /// What seals what a user wrote, itself sealed, key `""`. `User`.
+        DataKey = "data_key",
+        /// Which master keys seal data keys, by their numbers. `Everyone`.
+        MasterKey = "master_key",
+        /// That a user is being erased, or was, key `""`. `User`.
+        Erasure = "erasure",
+        /// What a node does over all conversations, and how far it is, by name. `Everyone`.
+        Upkeep = "upkeep",
+        /// Up to which place a conversation's entries were let go, key `""`. `Conversation`.
+        Cleared = "cleared",
     }
 }
 
@@ -121,12 +131,15 @@ impl FactTable {
             | Self::Kept
             | Self::PushTarget
             | Self::PushMute
-            | Self::Scheduled => FactOwner::User,
+            | Self::Scheduled
+            | Self::DataKey
+            | Self::Erasure => FactOwner::User,
             Self::Mark
             | Self::Expiry
             | Self::Pin
             | Self::Rule
             | Self::Review
+            | Self::Cleared
             | Self::OutPlace
             | Self::OutDead => FactOwner::Conversation,
             Self::Start
@@ -140,7 +153,9 @@ impl FactTable {
             | Self::Count
             | Self::OutCursor
             | Self::OutWait
-            | Self::ApiKey => FactOwner::Everyone,
+            | Self::ApiKey
+            | Self::MasterKey
+            | Self::Upkeep => FactOwner::Everyone,
         }
     }
 }

@@ -19,7 +19,7 @@ const RARELY: u32 = 60;
 /// How long what can't be done now is put off, so that it stands in nobody's way.
 const AGAIN_MS: u64 = 30_000;
 /// The tables that are looked at, each by a task of its own.
-pub(crate) const TABLES: [FactTable; 7] = [
+pub(crate) const TABLES: [FactTable; 9] = [
     FactTable::Scheduled,
     FactTable::Expiry,
     FactTable::FriendRequest,
@@ -27,12 +27,17 @@ pub(crate) const TABLES: [FactTable; 7] = [
     FactTable::Standing,
     FactTable::Report,
     FactTable::Count,
+    FactTable::Erasure,
+    FactTable::Upkeep,
 ];
 
 /// How often a table is looked at, where `every` is how often what people wait for is.
 pub(crate) fn period(table: FactTable, every: Duration) -> Duration {
     match table {
-        FactTable::Scheduled | FactTable::Expiry => every,
+        FactTable::Scheduled
+        | FactTable::Expiry
+        | FactTable::Erasure
+        | FactTable::Upkeep => every,
         // They are over by their time, whether they are still there or not.
         _ => every * RARELY,
     }
@@ -65,6 +70,8 @@ impl Inner {
             let done = match table {
                 FactTable::Scheduled => self.send_due(fact).await,
                 FactTable::Expiry => self.expire(fact).await,
+                FactTable::Erasure => self.erase_due(fact).await,
+                FactTable::Upkeep => self.keep_up(fact).await,
                 _ => self.end(fact, Vec::new()).await,
             };
             if let Err(error) = done {

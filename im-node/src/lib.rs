@@ -38,4 +38,4 @@ pub use node::{Node, NodeBuilder, StartError};
 pub use outgoing::Output;
 pub use rates::Rates;
 pub use service::{CustomTypes, METHODS, Method, Route, Service, Verb};
-pub use settings::{Settings, SettingsError, WriteTo};
+pub use settings::{Retention, Settings, SettingsError, WriteTo};

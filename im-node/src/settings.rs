@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use im_core::frame::Limits;
-use im_core::model::NodeId;
+use im_core::model::{ConversationKind, NodeId};
 use im_core::rule::ChangeWindows;
 
 use crate::moderation::LISTS_EVERY;
@@ -16,6 +16,44 @@ pub enum WriteTo {
     Anyone,
     /// Friends to each other.
     Friends,
+}
+
+/// How long conversations keep what was said, by kind; `None` is for ever. What is older is shown
+/// to nobody, and erased within hours: its words, what was done to it, its pins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Between two users.
+    pub direct: Option<Duration>,
+    /// In groups.
+    pub group: Option<Duration>,
+    /// In channels.
+    pub channel: Option<Duration>,
+    /// At the service desk.
+    pub desk: Option<Duration>,
+}
+
+impl Retention {
+    /// How long conversations of a kind keep what was said.
+    #[must_use]
+    pub const fn of(&self, kind: ConversationKind) -> Option<Duration> {
+        match kind {
+            ConversationKind::Direct => self.direct,
+            ConversationKind::Group => self.group,
+            ConversationKind::Channel => self.channel,
+            ConversationKind::Desk => self.desk,
+            // What the staff did is kept.
+            ConversationKind::Audit => None,
+        }
+    }
+
+    /// Whether all is kept for ever.
+    #[must_use]
+    pub const fn is_off(&self) -> bool {
+        self.direct.is_none()
+            && self.group.is_none()
+            && self.channel.is_none()
+            && self.desk.is_none()
+    }
 }
 
 /// Settings of a node. The defaults are those of the protocol's contract.
@@ -45,6 +83,8 @@ pub struct Settings {
     pub rates: Rates,
     /// The public key that pages subscribe to pushes with, if there are any.
     pub push_key: Option<String>,
+    /// How long conversations keep what was said; the same on all nodes.
+    pub retention: Retention,
     /// How often the store is asked what changed, in case the bus lost it.
     pub sweep: Duration,
     /// How often it is looked what is due: messages that wait for their time, or end.
@@ -81,6 +121,7 @@ impl Default for Settings {
             changes: ChangeWindows::default(),
             rates: Rates::default(),
             push_key: None,
+            retention: Retention::default(),
             sweep: Duration::from_secs(3),
             due: Duration::from_secs(1),
             lists: LISTS_EVERY,

@@ -124,11 +124,14 @@ impl Inner {
     }
 
     /// What the staff and the embedder say of a user; without a directory everybody is in good
-    /// standing who is not banned.
+    /// standing who is not banned. Who was erased is nobody.
     pub(crate) async fn standing(&self, user: &UserId) -> Result<Standing, PortError> {
         let standings = self.moderation.standings();
         if standings.is_banned(user, self.clock.timestamp()) {
             return Ok(Standing::Banned);
+        }
+        if self.is_erased(user).await? {
+            return Ok(Standing::Unknown);
         }
         let Some(directory) = &self.directory else {
             return Ok(Standing::Active);

@@ -192,6 +192,10 @@ impl NodeBuilder {
             node.inner.give_up_lease().await;
             return Err(error.into());
         }
+        if let Err(error) = node.inner.begin_upkeep().await {
+            // Another start does it, or another node.
+            tracing::warn!(%error, "what is kept no longer is not looked for");
+        }
         Ok(node)
     }
 }

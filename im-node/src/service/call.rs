@@ -89,6 +89,25 @@ impl Service {
         user: &UserId,
         draft: &Draft,
     ) -> Result<(ConversationId, Appended), Failure> {
+        self.node.inner.not_erased(user).await?;
         self.node.inner.send_and_wait(user, draft).await
+    }
+
+    /// A page of everything that is one user's (`docs/protocol.md`, `me.export`): lines of JSON,
+    /// and `next`, to be given as `after`, unless it was the last.
+    ///
+    /// # Errors
+    /// `bad_frame` when `after` is no `next`; `unavailable` when the store does not answer.
+    pub async fn export(&self, user: &UserId, after: Option<&str>) -> Result<Value, Failure> {
+        self.node.inner.export(user, after).await
+    }
+
+    /// Erases a user, for good: from now on they are nobody, and what they wrote goes within a
+    /// while, also if this node ends. A second time does nothing.
+    ///
+    /// # Errors
+    /// `unavailable` when the store does not answer.
+    pub async fn erase(&self, user: &UserId) -> Result<(), Failure> {
+        self.node.inner.begin_erasure(user).await
     }
 }

@@ -11,6 +11,7 @@ use im_core::rule::{
 };
 
 use super::facts::{remove, set};
+use super::keep::is_old;
 use crate::appender::port_failure;
 use crate::node::Inner;
 
@@ -53,7 +54,9 @@ impl Inner {
             return Err(no_entry());
         }
         let entry = self.entry(conv, seq).await?;
+        let oldest = self.oldest(actor.kind);
         let entry = entry.filter(|entry| entry.body.kind().family() == Family::Say);
+        let entry = entry.filter(|entry| !is_old(entry, oldest));
         let entry = entry.ok_or_else(no_entry)?;
         let own = entry.from == member.user;
         let author = if own {
@@ -201,9 +204,12 @@ impl Inner {
         let edit = mark_key(conv.as_str(), seq, "e");
         let mut was = Was::Absent;
         for fact in &marks {
+            // Also of one that can't be read, because its author's key is deleted.
+            if fact.key == edit {
+                was = Was::Value(fact.value.clone());
+            }
             if let Some((_, Mark::Edit(edit))) = Mark::read(&fact.key.key, &fact.value) {
                 erased.extend(self.edits(conv, &edit).await?);
-                was = Was::Value(fact.value.clone());
             }
         }
         let keys = marks.into_iter().map(|fact| fact.key);

@@ -9,6 +9,7 @@ use im_core::model::{Entry, Seq, Stamps, Timestamp, UserId};
 use im_core::port::{LogQuery, MembershipLine, View};
 use im_core::rule::{Action, ActorView, authorize};
 
+use super::keep::hide_old;
 use crate::appender::port_failure;
 use crate::link::Link;
 use crate::node::Inner;
@@ -97,7 +98,8 @@ impl Inner {
         // The log is read after the member was: what stands above the head of then may come after
         // their removal.
         let last = member.left_seq.unwrap_or(conversation.head);
-        let mut entries = self.read_page(&pull, first, last).await?;
+        let oldest = self.oldest(conversation.kind);
+        let mut entries = self.read_page(&pull, first, last, oldest).await?;
         let more = match pull.range {
             PullRange::After(after) => {
                 let end = entries.last().map_or(after, |entry| entry.seq);
@@ -126,6 +128,7 @@ impl Inner {
         pull: &Pull,
         first: Seq,
         last: Seq,
+        oldest: Option<Timestamp>,
     ) -> Result<Vec<Arc<Entry>>, Failure> {
         let (limit, bytes) = (pull.limit, self.settings.limits.page_bytes);
         let query = match pull.range {
@@ -144,6 +147,7 @@ impl Inner {
         let now = self.clock.timestamp();
         let shown = |mut entry: Entry| {
             hide_ended(&mut entry, now);
+            hide_old(&mut entry, oldest);
             Arc::new(entry)
         };
         let entries = entries.into_iter().filter(|entry| seen(entry.seq));
@@ -176,7 +180,11 @@ impl Inner {
         let lines = page.lines.into_iter();
         let now = self.clock.timestamp();
         let shown = |mut line: MembershipLine| {
-            line.last.iter_mut().for_each(|last| hide_ended(last, now));
+            let oldest = self.oldest(line.conversation.kind);
+            line.last.iter_mut().for_each(|last| {
+                hide_ended(last, now);
+                hide_old(last, oldest);
+            });
             conv_line(line)
         };
         let convs = lines

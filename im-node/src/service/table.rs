@@ -9,8 +9,8 @@ use im_core::port::RecordKey;
 
 use super::params::Params;
 use super::{
-    Caller, admin, blocks, forward, friends, groups, joining, messages, own, privacy, profile,
-    push, reports, schedule, search, state, stickers, watch,
+    Caller, admin, blocks, erasure, export, forward, friends, groups, joining, messages, own,
+    privacy, profile, push, reports, schedule, search, state, stickers, watch,
 };
 use crate::appender::port_failure;
 use crate::moderation::banned;
@@ -163,6 +163,8 @@ methods! {
     "groups.mute" => groups::mute, Put "/v1/groups/{conv}/mute";
     "groups.remove" => groups::remove, Delete "/v1/groups/{conv}/members";
     "groups.role" => groups::role, Put "/v1/groups/{conv}/role";
+    "me.erase" => erasure::erase, Post "/v1/me/erase";
+    "me.export" => export::export, Get "/v1/me/export";
     "messages.forward" => forward::forward, Post "/v1/messages/forward";
     "messages.hidden" => own::hidden, Get "/v1/conversations/{conv}/hidden";
     "messages.hide" => own::hide, Put "/v1/conversations/{conv}/hidden";

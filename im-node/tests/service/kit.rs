@@ -7,7 +7,7 @@ use im_core::frame::ErrorCode;
 use im_core::model::{
     Body, CmId, ConversationId, Draft, Entry, Mentions, Seq, Target, Timestamp, UserId, Value,
 };
-use im_core::port::{Identity, LogQuery, Store};
+use im_core::port::{Clock, Identity, LogQuery, Store};
 use im_core::rule::Timeline;
 use im_node::{Node, Settings};
 use im_testkit::memory::{MemoryStore, TokenTable};
@@ -28,6 +28,11 @@ impl World {
     }
 
     pub(crate) async fn with(set: impl FnOnce(&mut Settings)) -> Self {
+        Self::by(Arc::new(im_node::TokioClock), set).await
+    }
+
+    /// By another clock.
+    pub(crate) async fn by(clock: Arc<dyn Clock>, set: impl FnOnce(&mut Settings)) -> Self {
         let store = Arc::new(MemoryStore::new());
         let mut settings = Settings::default();
         settings.limits.sends_per_s = 1_000_000;
@@ -36,6 +41,7 @@ impl World {
         let node = Node::builder(Arc::clone(&store) as Arc<dyn Store>, tokens)
             .search(Arc::clone(&store) as _)
             .settings(settings)
+            .clock(clock)
             .start()
             .await
             .unwrap();

@@ -34,10 +34,7 @@ pub(crate) const TABLES: [FactTable; 9] = [
 /// How often a table is looked at, where `every` is how often what people wait for is.
 pub(crate) fn period(table: FactTable, every: Duration) -> Duration {
     match table {
-        FactTable::Scheduled
-        | FactTable::Expiry
-        | FactTable::Erasure
-        | FactTable::Upkeep => every,
+        FactTable::Scheduled | FactTable::Expiry | FactTable::Erasure | FactTable::Upkeep => every,
         // They are over by their time, whether they are still there or not.
         _ => every * RARELY,
     }

@@ -58,6 +58,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: WebhooksCommand,
     },
+    /// Make keys for encryption at rest, and let them take turns
+    Seal {
+        #[command(subcommand)]
+        command: SealCommand,
+    },
     /// Look at the slots of several databases, and move them
     Shards {
         #[command(subcommand)]
@@ -109,6 +114,17 @@ pub(crate) enum WebhooksCommand {
         #[arg(long, default_value_t = 1)]
         from: u64,
     },
+}
+
+/// What to do with the keys of `--seal-keys`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SealCommand {
+    /// Add a random key to the file, which is made when missing
+    NewKey,
+    /// Print which keys are needed, and what a rotation has left to do
+    Status,
+    /// Wrap every data key with the active key. A running server does so by itself, bit by bit
+    Rotate,
 }
 
 /// What to do with the databases of `--shards`.

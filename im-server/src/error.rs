@@ -41,6 +41,9 @@ pub(crate) enum ServerError {
     /// The store did not answer.
     #[error("the store did not answer")]
     Port(#[from] im_core::port::PortError),
+    /// Keys for encryption at rest.
+    #[error("what people write can't be sealed (--seal-keys)")]
+    Seal(#[from] im_store_sealed::SealError),
     /// The node did not start.
     #[error("the node did not start")]
     Node(#[from] im_node::StartError),

@@ -109,6 +109,18 @@ given! {
     /// When a message counts as sent: committed (the store has it), or cached (the hot tier has it;
     /// what a crash of that loses is lost); the same on all nodes [default: committed]
     durability: String = "IMKIT_DURABILITY";
+    /// A file with the keys that seal what people write before it is stored, readable by its owner
+    /// alone: im-server seal new-key makes one [default: none, and nothing is sealed]
+    seal_keys: std::path::PathBuf = "IMKIT_SEAL_KEYS";
+    /// How many days direct conversations keep what was said; the same on all nodes [default: for
+    /// ever]
+    keep_direct_days: u32 = "IMKIT_KEEP_DIRECT_DAYS";
+    /// The same of groups [default: for ever]
+    keep_group_days: u32 = "IMKIT_KEEP_GROUP_DAYS";
+    /// The same of channels [default: for ever]
+    keep_channel_days: u32 = "IMKIT_KEEP_CHANNEL_DAYS";
+    /// The same of the service desk [default: for ever]
+    keep_desk_days: u32 = "IMKIT_KEEP_DESK_DAYS";
     /// How SQLite reaches the disk: full (a commit survives a power cut), normal (the last ones may
     /// not) or off [default: full]
     synchronous: String = "IMKIT_SYNCHRONOUS";

@@ -14,6 +14,7 @@ mod ops;
 mod out;
 mod page;
 mod run;
+mod seal;
 mod secret;
 mod settings;
 mod shards;
@@ -77,9 +78,12 @@ fn act(cli: Cli) -> Result<(), ServerError> {
     if let Some(Command::Shards { command }) = cli.command {
         return shards::act(&given, command);
     }
+    if let Some(Command::Seal { command }) = cli.command {
+        return seal::act(&given, command);
+    }
     let settings = Settings::new(given, cli.demo)?;
     match cli.command {
-        None | Some(Command::Shards { .. }) => run::run(&settings, cli.demo),
+        None | Some(Command::Shards { .. } | Command::Seal { .. }) => run::run(&settings, cli.demo),
         Some(Command::Keys { command }) => keys::act(&settings, command),
         Some(Command::Webhooks { command }) => out::act(&settings, command),
         Some(Command::Check) => {

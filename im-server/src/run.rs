@@ -4,15 +4,17 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use axum::Router;
-use im_core::port::Store;
+use im_core::port::{Search, Store};
 use im_node::Node;
 use im_store_sql::redacted;
 use im_store_tiered::Tiered;
 use im_transport_ws::Transport;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use crate::demo;
 use crate::error::ServerError;
+use crate::seal::Sealing;
 use crate::settings::Settings;
 use crate::store::{Opened, open_store};
 use crate::tokens::authenticator;
@@ -52,17 +54,13 @@ async fn serve(settings: &Settings, is_demo: bool) -> Result<(), ServerError> {
     let metrics = ops::count().map_err(|error| std::io::Error::other(error.to_string()))?;
     let gathering = tokio::spawn(ops::gather(metrics.clone()));
     let opened = open_store(url, settings).await?;
-    let tiered = tier(settings, &opened).await?;
-    let (store, search) = match &tiered {
-        Some(tiered) => (
-            Arc::clone(tiered) as Arc<dyn Store>,
-            Arc::clone(tiered) as _,
-        ),
-        None => (opened.store(), opened.search()),
-    };
+    let layers = Layers::over(&opened, settings, is_demo).await?;
+    let store = Arc::clone(&layers.store);
     let mut node =
         Node::builder(Arc::clone(&store), Arc::clone(&auth) as _).settings(settings.node.clone());
-    node = node.search(search);
+    if let Some(search) = &layers.search {
+        node = node.search(Arc::clone(search));
+    }
     if let Opened::Sharded(sharded, shards) = &opened {
         node = node.lanes_by(shards.len(), sharded.lanes());
     }
@@ -92,11 +90,7 @@ async fn serve(settings: &Settings, is_demo: bool) -> Result<(), ServerError> {
     im_transport_ws::serve_at_most(listener, router, settings.connections_max, stopped).await?;
     gathering.abort();
     drop(following);
-    if let Some(tiered) = tiered
-        && let Err(error) = tiered.settled().await
-    {
-        tracing::warn!(%error, "not all of the hot tier is in the store; the next start does it");
-    }
+    layers.end().await;
     close(&opened).await;
     Ok(())
 }
@@ -116,6 +110,57 @@ async fn tier(settings: &Settings, opened: &Opened) -> Result<Option<Arc<Tiered>
     let (prefix, dedupe_ms) = (&settings.bus_prefix, settings.node.limits.dedupe_ms);
     let tiered = hot.before(opened.store(), prefix, dedupe_ms).await?;
     Ok(Some(Arc::new(tiered.with_search(opened.search()))))
+}
+
+/// What stands over the database, if anything: a hot tier, and sealing over that.
+struct Layers {
+    store: Arc<dyn Store>,
+    /// `None` of a sealed store: no index below it has words.
+    search: Option<Arc<dyn Search>>,
+    tiered: Option<Arc<Tiered>>,
+    sealing: Option<JoinHandle<()>>,
+}
+
+impl Layers {
+    async fn over(
+        opened: &Opened,
+        settings: &Settings,
+        is_demo: bool,
+    ) -> Result<Self, ServerError> {
+        let tiered = tier(settings, opened).await?;
+        let (mut store, search) = match &tiered {
+            Some(tiered) => (
+                Arc::clone(tiered) as Arc<dyn Store>,
+                Arc::clone(tiered) as Arc<dyn Search>,
+            ),
+            None => (opened.store(), opened.search()),
+        };
+        let sealing = match &settings.seal_keys {
+            None => None,
+            Some(path) => {
+                let sealing = Sealing::before(store, path, is_demo).await?;
+                store = Arc::clone(&sealing.store) as _;
+                Some(tokio::spawn(sealing.follow()))
+            }
+        };
+        Ok(Self {
+            search: sealing.is_none().then_some(search),
+            store,
+            tiered,
+            sealing,
+        })
+    }
+
+    async fn end(self) {
+        if let Some(sealing) = self.sealing {
+            sealing.abort();
+        }
+        if let Some(tiered) = self.tiered
+            && let Err(error) = tiered.settled().await
+        {
+            tracing::warn!(%error, "not all of the hot tier is in the store; the next start does it");
+        }
+    }
 }
 
 /// Where the messages are, in words that hold no secret.

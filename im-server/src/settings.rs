@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use im_node::auth::JwtAlgorithm;
-use im_node::{Settings as NodeSettings, WriteTo};
+use im_node::{Retention, Settings as NodeSettings, WriteTo};
 use im_store_sql::{Synchronous, redacted};
 
 use crate::cluster::Cluster;
@@ -18,7 +18,7 @@ use crate::secret::Secret;
 /// Where it listens when nobody says.
 const LISTEN: &str = "127.0.0.1:8080";
 /// Where the messages are when nobody says.
-const STORE: &str = "sqlite://imkit.db";
+pub(crate) const STORE: &str = "sqlite://imkit.db";
 
 /// What tokens are checked with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     /// In place of the store; none: there is one database.
     pub(crate) shards: Vec<String>,
     pub(crate) synchronous: Synchronous,
+    /// `None`: nothing is sealed.
+    pub(crate) seal_keys: Option<PathBuf>,
     pub(crate) algorithm: JwtAlgorithm,
     pub(crate) key: Key,
     /// `None`: any.
@@ -76,6 +78,7 @@ impl Settings {
             hot,
             shards,
             cluster,
+            seal_keys: given.seal_keys,
             synchronous: synchronous(given.synchronous.as_deref())?,
             algorithm,
             key,
@@ -202,6 +205,7 @@ fn node(given: &Given) -> Result<NodeSettings, ServerError> {
     changes.edit_ms = given.edit_ms.or(changes.edit_ms);
     changes.admin_edit_ms = given.admin_edit_ms.or(changes.admin_edit_ms);
     changes.recall_ms = given.recall_ms.or(changes.recall_ms);
+    node.retention = retention(given)?;
     node.check()
         .map_err(|error| ServerError::setting(error.field, error.what))?;
     Ok(node)
@@ -216,6 +220,45 @@ fn write_to(given: Option<&str>) -> Result<WriteTo, ServerError> {
             "must be anyone or friends",
         )),
     }
+}
+
+fn retention(given: &Given) -> Result<Retention, ServerError> {
+    let days = |field, given: Option<u32>| match given {
+        Some(0) => Err(ServerError::setting(field, "must be at least 1")),
+        given => Ok(given.map(|days| Duration::from_secs(u64::from(days) * 24 * 3_600))),
+    };
+    Ok(Retention {
+        direct: days("keep_direct_days", given.keep_direct_days)?,
+        group: days("keep_group_days", given.keep_group_days)?,
+        channel: days("keep_channel_days", given.keep_channel_days)?,
+        desk: days("keep_desk_days", given.keep_desk_days)?,
+    })
+}
+
+/// What of the settings says how long things are kept, and whether they are sealed.
+fn kept_lines(settings: &Settings) -> String {
+    let mut lines = match &settings.seal_keys {
+        Some(path) => format!("seal_keys = {:?}\n", path.display().to_string()),
+        None => "# seal_keys: none, and nothing is sealed\n".to_owned(),
+    };
+    let Retention {
+        direct,
+        group,
+        channel,
+        desk,
+    } = settings.node.retention;
+    for (kind, keep) in [
+        ("direct", direct),
+        ("group", group),
+        ("channel", channel),
+        ("desk", desk),
+    ] {
+        lines.push_str(&match keep {
+            Some(keep) => format!("keep_{kind}_days = {}\n", keep.as_secs() / (24 * 3_600)),
+            None => format!("# keep_{kind}_days: for ever\n"),
+        });
+    }
+    lines
 }
 
 impl Settings {
@@ -259,6 +302,7 @@ impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "listen = {:?}", self.listen)?;
         writeln!(f, "{}", self.store_line())?;
+        f.write_str(&kept_lines(self))?;
         let mut text = |key: &str, value: &str| writeln!(f, "{key} = {value:?}");
         let (bus, registry) = self.cluster.shown();
         let (hot, durability) = HotTier::shown(self.hot.as_ref());

@@ -13,6 +13,7 @@ mod memory;
 mod out;
 mod page;
 mod process;
+mod seal;
 mod shards;
 mod start;
 mod webdriver;

@@ -29,11 +29,12 @@ async fn open(path: &Path) -> (SqliteStore, Arc<Sealed>) {
 }
 
 async fn node(store: &Arc<Sealed>, retention: Retention) -> Node {
-    let settings = Settings {
+    let mut settings = Settings {
         due: OFTEN,
         retention,
         ..Settings::default()
     };
+    settings.limits.sends_per_s = 1_000_000;
     let tokens = Arc::new(TokenTable::of_users(&[]));
     let store = Arc::clone(store) as Arc<dyn Store>;
     let node = Node::builder(store, tokens).settings(settings);
@@ -90,8 +91,7 @@ async fn restored(id: &str, backup: &[Entry], keys: &[Fact]) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_erased_is_gone_from_a_copy_of_the_messages_too() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("im.db");
-    let (inner, store) = open(&path).await;
+    let (inner, store) = open(&folder.path().join("im.db")).await;
     let running = node(&store, Retention::default()).await;
     send(&running, "al", "bo", "1", "mine").await;
     send(&running, "bo", "al", "2", "yours").await;
@@ -110,8 +110,7 @@ async fn who_is_erased_is_gone_from_a_copy_of_the_messages_too() {
     service.erase(&al).await.unwrap();
     until(async || is_erased(&store, &al).await).await;
     running.shutdown().await;
-    inner.close().await.unwrap();
-    let (inner, store) = open(&path).await;
+    let store = sealed(Arc::new(inner.clone())).await;
     assert_eq!(
         texts(&*store, conv.as_str()).await[..2],
         ["erased", "yours"]

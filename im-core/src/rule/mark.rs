@@ -116,6 +116,16 @@ impl Mark {
     /// shown, for one that ended by itself.
     pub const GONE: &'static str = "x";
 
+    /// When it was done; of an edit, the last one.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        match self {
+            Self::Edit(EditMark { at, .. }) | Self::Recall { at, .. } | Self::React { at, .. } => {
+                *at
+            }
+        }
+    }
+
     /// The part of the key that says what it is.
     #[must_use]
     pub fn what(&self) -> String {

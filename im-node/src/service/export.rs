@@ -7,6 +7,7 @@ use im_core::model::{
 };
 use im_core::port::{FactQuery, LogQuery, MembershipLine};
 
+use super::keep::is_old;
 use super::params::{Params, bad};
 use super::table::Call;
 use crate::appender::port_failure;
@@ -194,9 +195,10 @@ impl Inner {
         let end = line.member.left_seq.unwrap_or(line.conversation.head);
         let page = self.page_of(conv, seq).await?;
         let now = self.clock.timestamp();
+        let oldest = self.oldest(line.conversation.kind);
         let own = page.iter().filter(|entry| {
             let is_there = entry.expires_at.is_none_or(|at| at > now);
-            entry.from == *user && entry.seq <= end && is_there
+            entry.from == *user && entry.seq <= end && is_there && !is_old(entry, oldest)
         });
         for entry in own {
             lines.add(&Value::object([

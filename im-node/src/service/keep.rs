@@ -68,6 +68,18 @@ impl Inner {
         Some(Timestamp(self.clock.timestamp().0.saturating_sub(ms)))
     }
 
+    /// The same of a conversation.
+    pub(super) async fn oldest_in(
+        &self,
+        conv: &ConversationId,
+    ) -> Result<Option<Timestamp>, Failure> {
+        if self.settings.retention.is_off() {
+            return Ok(None);
+        }
+        let view = self.view(conv, &[]).await?;
+        Ok(view.and_then(|view| self.oldest(view.conversation.kind)))
+    }
+
     /// Sees to it that the upkeep is due, if there is anything to keep to.
     pub(crate) async fn begin_upkeep(&self) -> Result<(), Failure> {
         if self.settings.retention.is_off() || self.fact(&key()).await?.is_some() {

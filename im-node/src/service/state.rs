@@ -32,9 +32,12 @@ pub(super) async fn states(call: Call<'_>, mut params: Params) -> Result<Value, 
     }
     let facts = call.inner.marks(&conv, from, to, MARKS_MAX).await?;
     let whole = facts.len() < MARKS_MAX;
+    let oldest = call.inner.oldest_in(&conv).await?;
     let mut states: BTreeMap<Seq, State> = BTreeMap::new();
     for fact in &facts {
-        if let Some((seq, mark)) = Mark::read(&fact.key.key, &fact.value) {
+        // What is as old as nothing is kept here is not given, also before it is erased.
+        let mark = Mark::read(&fact.key.key, &fact.value);
+        if let Some((seq, mark)) = mark.filter(|(_, mark)| Some(mark.at()) > oldest) {
             states.entry(seq).or_default().add(mark);
         }
     }

@@ -81,13 +81,15 @@ async fn what_is_too_old_is_shown_to_nobody_before_it_is_erased() {
     let (days, world) = world(NEVER).await;
     let conv = world.group("al", &["bo"]).await;
     let old = world.say("al", &conv, "old").await;
+    let body = format!(r#"{{"kind":"react","target":{},"emoji":"x"}}"#, old.0);
+    world.body("bo", &conv, &body).await.unwrap();
     days.pass(20);
     world.say("al", &conv, "new").await;
     assert!(shown(&world, "bo", &conv).await.concat().contains("old"));
     days.pass(11);
     let read = shown(&world, "bo", &conv).await;
     assert!(!read.concat().contains("old"), "{read:?}");
-    assert!(read.concat().contains("new") && read.len() == 3, "{read:?}");
+    assert!(read.concat().contains("new") && read.len() == 4, "{read:?}");
     assert!(
         read[0].contains("create"),
         "what tells of members stays: {read:?}"
@@ -102,6 +104,12 @@ async fn what_is_too_old_is_shown_to_nobody_before_it_is_erased() {
         assert_eq!(done, Err(ErrorCode::NotFound), "{body}");
     }
     days.pass(20);
+    let params = format!(r#"{{"conv":"{}","from":1,"to":9}}"#, conv.as_str());
+    world
+        .gives("bo", "conv.states", &params, r#"{"states":[]}"#)
+        .await;
+    let export = world.call("al", "me.export", "{}").await.unwrap();
+    assert!(!export.to_json().contains("old"), "{export:?}");
     let list = world.call("bo", "conv.list", "{}").await.unwrap().to_json();
     assert!(!list.contains("new"), "{list}");
 }

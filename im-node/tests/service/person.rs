@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use im_core::frame::ErrorCode;
-use im_core::model::{ConversationId, FactKey, FactTable, Kind, Role, Target, Value, direct_id};
+use im_core::model::{
+    ConversationId, Fact, FactKey, FactTable, Kind, Role, Seq, Target, Value, direct_id,
+};
 use im_core::port::{FactQuery, Store as _};
 
 use super::kit::{World, user};
@@ -153,38 +155,38 @@ async fn a_page_that_was_made_up_gives_nothing_of_others() {
     }
 }
 
-/// What they said is erased, what is kept of them is gone, others have theirs, and nobody is they.
-#[tokio::test]
-async fn an_erased_user_leaves_nothing_of_their_own() {
-    let world = world().await;
+/// A group of `al`'s, what was said there and done to it, and what `al` has with others.
+struct Life {
+    conv: ConversationId,
+    /// The first thing that `al` said, and `bo`.
+    mine: Seq,
+    theirs: Seq,
+    /// With `bo` alone.
+    talk: ConversationId,
+}
+
+async fn life(world: &World) -> Life {
     let conv = world.group("al", &["bo", "cy"]).await;
     let mine = world.say("al", &conv, "mine").await;
     let theirs = world.say("bo", &conv, "theirs").await;
     for n in 0..500 {
         world.say("al", &conv, &format!("more {n}")).await;
     }
+    let react = |seq: Seq, emoji: &str| {
+        let seq = seq.0;
+        format!(r#"{{"kind":"react","target":{seq},"emoji":"{emoji}"}}"#)
+    };
+    let edit = format!(r#"{{"kind":"edit","target":{},"text":"edited"}}"#, mine.0);
     for (who, body) in [
-        (
-            "al",
-            format!(r#"{{"kind":"edit","target":{},"text":"edited"}}"#, mine.0),
-        ),
-        (
-            "bo",
-            format!(r#"{{"kind":"react","target":{},"emoji":"+"}}"#, mine.0),
-        ),
-        (
-            "al",
-            format!(r#"{{"kind":"react","target":{},"emoji":"-"}}"#, theirs.0),
-        ),
-        (
-            "cy",
-            format!(r#"{{"kind":"react","target":{},"emoji":"+"}}"#, theirs.0),
-        ),
+        ("al", edit),
+        ("bo", react(mine, "+")),
+        ("al", react(theirs, "-")),
+        ("cy", react(theirs, "+")),
     ] {
         world.body(who, &conv, &body).await.unwrap();
     }
-    let talk = direct(&world, "al", "bo", "hello").await;
-    direct(&world, "bo", "al", "hello back").await;
+    let talk = direct(world, "al", "bo", "hello").await;
+    direct(world, "bo", "al", "hello back").await;
     for (who, method, params) in [
         ("al", "profile.set", r#"{"name":"Al"}"#),
         ("al", "friends.ask", r#"{"user":"bo"}"#),
@@ -194,77 +196,53 @@ async fn an_erased_user_leaves_nothing_of_their_own() {
     ] {
         world.call(who, method, params).await.unwrap();
     }
-    let bad = world.call("al", "me.erase", r#"{"confirm":"bo"}"#).await;
-    assert_eq!(bad, Err(ErrorCode::BadFrame));
-    erased(&world, "al").await;
-    let left = words(&world, &conv).await;
-    assert_eq!(
-        left.iter().filter(|text| *text != "-").collect::<Vec<_>>(),
-        ["theirs"]
-    );
-    assert_eq!(words(&world, &talk).await, ["-", "hello back"]);
-    let log = world.log(&conv).await;
-    assert!(
-        log.iter()
-            .all(|entry| !entry.body.json().contains("edited"))
-    );
-    let marks = FactQuery::Of {
-        table: FactTable::Mark,
-        owner: conv.as_str().to_owned(),
+    Life {
+        conv,
+        mine,
+        theirs,
+        talk,
+    }
+}
+
+async fn facts(world: &World, table: FactTable, owner: &str) -> Vec<Fact> {
+    let query = FactQuery::Of {
+        table,
+        owner: owner.to_owned(),
         after: None,
         below: None,
         limit: 100,
     };
-    let marks = world.store.facts(&marks).await.unwrap();
+    world.store.facts(&query).await.unwrap()
+}
+
+/// What they said is erased, what is kept of them is gone, others have theirs.
+#[tokio::test]
+async fn an_erased_user_leaves_nothing_of_their_own() {
+    let world = world().await;
+    let life = life(&world).await;
+    let conv = &life.conv;
+    let bad = world.call("al", "me.erase", r#"{"confirm":"bo"}"#).await;
+    assert_eq!(bad, Err(ErrorCode::BadFrame));
+    erased(&world, "al").await;
+    let left = words(&world, conv).await;
+    let left: Vec<_> = left.iter().filter(|text| *text != "-").collect();
+    assert_eq!(left, ["theirs"]);
+    assert_eq!(words(&world, &life.talk).await, ["-", "hello back"]);
+    let log = world.log(conv).await;
+    let says = |word| log.iter().any(|entry| entry.body.json().contains(word));
+    assert!(!says("edited") && !says("mine") && says("theirs"));
+    let marks = facts(&world, FactTable::Mark, conv.as_str()).await;
     let keys: Vec<_> = marks.iter().map(|fact| fact.key.key.as_str()).collect();
-    assert!(keys.len() == 1 && keys[0].contains("\ncy\n"), "{keys:?}");
+    let theirs = format!("{:016x}\nr\ncy\n+", life.theirs.0);
+    assert_eq!(keys, [theirs.as_str()]);
     for table in FactTable::ALL {
         for who in ["al", "bo", "cy"] {
-            let query = FactQuery::Of {
-                table: *table,
-                owner: who.to_owned(),
-                after: None,
-                below: None,
-                limit: 100,
-            };
-            for fact in world.store.facts(&query).await.unwrap() {
+            for fact in facts(&world, *table, who).await {
                 let is_of_al = who == "al" || fact.key.key == "al";
                 assert!(!is_of_al || *table == FactTable::Erasure, "{fact:?}");
             }
         }
     }
-    // The group goes on, with another owner.
-    let view = world.store.view(&conv, &["al", "bo", "cy"].map(user)).await;
-    let members = view.unwrap().unwrap().members;
-    assert!(
-        !members[0].is_in() && members[1].role == Role::Owner,
-        "{members:?}"
-    );
-    world.say("bo", &conv, "on").await;
-    // Nobody takes the name, and what was theirs is changed no more.
-    for (method, params) in [("profile.set", r#"{"name":"Al"}"#), ("me.export", "{}")] {
-        assert_eq!(
-            world.call("al", method, params).await,
-            Err(ErrorCode::Forbidden)
-        );
-    }
-    let late = world
-        .body("al", &conv, r#"{"kind":"text","text":"late"}"#)
-        .await;
-    assert_eq!(late, Err(ErrorCode::Forbidden));
-    for body in [
-        format!(r#"{{"kind":"react","target":{},"emoji":"+"}}"#, mine.0),
-        format!(r#"{{"kind":"recall","target":{}}}"#, mine.0),
-        format!(r#"{{"kind":"pin","target":{}}}"#, mine.0),
-    ] {
-        assert_eq!(
-            world.body("bo", &conv, &body).await,
-            Err(ErrorCode::NotFound),
-            "{body}"
-        );
-    }
-    let to_al = world.draft(Target::User(user("al")), r#"{"kind":"text","text":"x"}"#);
-    assert_eq!(world.send("dora", &to_al).await, Err(ErrorCode::NotFound));
     // Whom others block stays blocked.
     let block = im_core::port::RecordKey::Block {
         user: user("bo"),
@@ -272,6 +250,40 @@ async fn an_erased_user_leaves_nothing_of_their_own() {
     };
     let now = im_core::model::Timestamp(1_790_000_000_000);
     assert!(world.store.record(&block, now).await.unwrap().is_some());
+}
+
+/// The group goes on with another owner; nobody takes the name, and what was theirs is changed no
+/// more.
+#[tokio::test]
+async fn an_erased_user_is_nobody_and_their_group_goes_on() {
+    let world = world().await;
+    let life = life(&world).await;
+    let conv = &life.conv;
+    erased(&world, "al").await;
+    let view = world.store.view(conv, &["al", "bo", "cy"].map(user)).await;
+    let members = view.unwrap().unwrap().members;
+    assert!(!members[0].is_in(), "{members:?}");
+    assert_eq!(members[1].role, Role::Owner, "{members:?}");
+    world.say("bo", conv, "on").await;
+    for (method, params) in [("profile.set", r#"{"name":"Al"}"#), ("me.export", "{}")] {
+        let done = world.call("al", method, params).await;
+        assert_eq!(done, Err(ErrorCode::Forbidden));
+    }
+    let late = r#"{"kind":"text","text":"late"}"#;
+    let late = world.body("al", conv, late).await;
+    assert_eq!(late, Err(ErrorCode::Forbidden));
+    for kind in [
+        r#""kind":"react","emoji":"+""#,
+        r#""kind":"recall""#,
+        r#""kind":"pin""#,
+    ] {
+        let body = format!(r#"{{{kind},"target":{}}}"#, life.mine.0);
+        let done = world.body("bo", conv, &body).await;
+        assert_eq!(done, Err(ErrorCode::NotFound), "{body}");
+    }
+    let to_al = r#"{"kind":"text","text":"x"}"#;
+    let to_al = world.draft(Target::User(user("al")), to_al);
+    assert_eq!(world.send("dora", &to_al).await, Err(ErrorCode::NotFound));
 }
 
 /// A node that dies in the middle is no reason to stop: another one goes on.

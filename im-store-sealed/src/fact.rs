@@ -34,6 +34,12 @@ fn subject(key: &FactKey, value: &str) -> Option<UserId> {
             value.get("text")?;
             user(value.get("by")?.as_text()?)
         }
+        // It holds what was said, and is its author's; of none, whose words the report are.
+        FactTable::Report => {
+            let value = Value::from_json(value).ok()?;
+            let author = value.get("from").or_else(|| value.get("by"));
+            user(author?.as_text()?)
+        }
         table => match table.owner() {
             FactOwner::User | FactOwner::Pair => user(&key.owner),
             FactOwner::Conversation | FactOwner::Everyone => None,

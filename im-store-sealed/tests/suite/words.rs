@@ -39,6 +39,10 @@ async fn write_all(store: &dyn Store) {
         let key = FactKey::new(table, "al", "bo");
         on(store, put(&key, Some(&value), Was::Any)).await.unwrap();
     }
+    let key = FactKey::new(FactTable::Report, "open", "1");
+    let report = format!("{{\"body\":\"{WORD}\",\"by\":\"bo\",\"from\":\"al\"}}");
+    on(store, put(&key, Some(&report), Was::Any)).await.unwrap();
+    assert_eq!(fact(store, &key).await.unwrap().value, report);
     let mark = Mark::Edit(EditMark {
         text: WORD.to_owned(),
         by: user("al"),

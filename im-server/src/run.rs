@@ -158,7 +158,8 @@ impl Layers {
         if let Some(tiered) = self.tiered
             && let Err(error) = tiered.settled().await
         {
-            tracing::warn!(%error, "not all of the hot tier is in the store; the next start does it");
+            let what = "not all of the hot tier is in the store; the next start does it";
+            tracing::warn!(%error, "{what}");
         }
     }
 }

@@ -47,6 +47,9 @@
 //! | [`core::port::Hooks`] | your word in every message: refuse, rewrite | none |
 //! | [`core::port::Bus`] | hints between nodes | [`node::local::LocalBus`], five brokers |
 //! | [`core::port::Registry`] | who is where | [`node::local::LocalRegistry`], Redis |
+//! | [`core::port::Blobs`] | the bytes of uploads | a disk, S3 (feature `media`) |
+//! | [`core::port::Probe`] | what is in a blob | `media::MediaProbe` |
+//! | [`core::port::Inspect`] | your word on every upload: refuse, quarantine | none |
 //! | [`core::port::Push`] | a way to push to devices that are away | Web Push |
 //! | [`core::port::Clock`] | time | [`node::TokioClock`] |
 //!
@@ -60,6 +63,8 @@
 //! | `mysql` | `sql::MySqlStore`: the store on MySQL or MariaDB | no |
 //! | `redis` | `bus_redis` and `store_redis`: a cluster's bus and registry on Redis | no |
 //! | `nats`, `rabbitmq`, `kafka`, `rocketmq` | `bus_nats` and so on: the bus on that broker | no |
+//! | `media` | `media`: uploads on a disk, and what is found in them | no |
+//! | `s3` | `media::S3Blobs`: uploads on S3 | no |
 //! | `out` | `out`: webhooks, Web Push, and what follows the log for them | no |
 //! | `seal` | `store_sealed`: what people write is encrypted before it is stored | no |
 //! | `client` | `client`: the Rust client | no |
@@ -82,6 +87,8 @@ pub use im_bus_redis as bus_redis;
 pub use im_bus_rocketmq as bus_rocketmq;
 #[cfg(feature = "client")]
 pub use im_client as client;
+#[cfg(feature = "media")]
+pub use im_media as media;
 #[cfg(feature = "out")]
 pub use im_out as out;
 #[cfg(feature = "redis")]

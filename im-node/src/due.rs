@@ -18,6 +18,9 @@ const DUE_MAX: usize = 200;
 const RARELY: u32 = 60;
 /// How long what can't be done now is put off, so that it stands in nobody's way.
 const AGAIN_MS: u64 = 30_000;
+/// Those of media, where there are any.
+pub(crate) const MEDIA_TABLES: [FactTable; 3] =
+    [FactTable::Upload, FactTable::Blob, FactTable::BlobGone];
 /// The tables that are looked at, each by a task of its own.
 pub(crate) const TABLES: [FactTable; 9] = [
     FactTable::Scheduled,
@@ -69,6 +72,9 @@ impl Inner {
                 FactTable::Expiry => self.expire(fact).await,
                 FactTable::Erasure => self.erase_due(fact).await,
                 FactTable::Upkeep => self.keep_up(fact).await,
+                FactTable::Upload => self.upload_due(fact).await,
+                FactTable::Blob => self.blob_due(fact).await,
+                FactTable::BlobGone => self.blob_gone(fact).await,
                 _ => self.end(fact, Vec::new()).await,
             };
             if let Err(error) = done {

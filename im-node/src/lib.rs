@@ -22,6 +22,7 @@ mod joining;
 pub mod keys;
 mod link;
 pub mod local;
+mod media;
 mod moderation;
 mod node;
 mod outgoing;
@@ -34,8 +35,9 @@ mod settings;
 
 pub use clock::TokioClock;
 pub use connection::Connection;
+pub use media::{Media, MediaPorts, NewUpload, PART_BYTES, PARTS_MAX, Readable, Receiving};
 pub use node::{Node, NodeBuilder, StartError};
 pub use outgoing::Output;
 pub use rates::Rates;
 pub use service::{CustomTypes, METHODS, Method, Route, Service, Verb};
-pub use settings::{Retention, Settings, SettingsError, WriteTo};
+pub use settings::{MediaSettings, Retention, Settings, SettingsError, WriteTo};

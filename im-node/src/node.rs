@@ -26,6 +26,7 @@ use crate::hub::Hub;
 use crate::ids::Ids;
 use crate::index::Searcher;
 use crate::link::Link;
+use crate::media::Parts;
 use crate::moderation::{List, Moderation};
 use crate::presence::Watchers;
 use crate::rates::Buckets;
@@ -79,6 +80,7 @@ pub(crate) struct Inner {
     pub(crate) directory: Option<Arc<dyn Directory>>,
     pub(crate) search: Option<Searcher>,
     pub(crate) custom: CustomTypes,
+    pub(crate) media: Option<Parts>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Ids,
     pub(crate) hub: Hub,
@@ -178,7 +180,9 @@ impl Inner {
             self.spawn(crate::moderation::watch(Arc::downgrade(self), list));
         }
         self.spawn(crate::moderation::flush(Arc::downgrade(self)));
-        for table in crate::due::TABLES {
+        let media = crate::due::MEDIA_TABLES;
+        let media = media.into_iter().filter(|_| self.media.is_some());
+        for table in crate::due::TABLES.into_iter().chain(media) {
             let every = crate::due::period(table, self.settings.due);
             self.spawn(crate::due::run(Arc::downgrade(self), table, every));
         }

@@ -6,6 +6,7 @@ use im_core::frame::Limits;
 use im_core::model::{ConversationKind, NodeId};
 use im_core::rule::ChangeWindows;
 
+use crate::media::{PART_BYTES, PARTS_MAX};
 use crate::moderation::LISTS_EVERY;
 use crate::rates::Rates;
 
@@ -56,6 +57,48 @@ impl Retention {
     }
 }
 
+/// Bounds on uploads and blobs.
+#[derive(Debug, Clone)]
+pub struct MediaSettings {
+    /// The most bytes of one upload.
+    pub bytes_max: u64,
+    /// The most bytes of all of a user's uploads, of unfinished ones as they were said.
+    pub user_bytes_max: u64,
+    /// How many uploads a user may have.
+    pub user_count_max: u64,
+    /// How many uploads come at once on this node; each takes up to
+    /// [`PART_BYTES`](crate::PART_BYTES) of memory.
+    pub uploads_max: usize,
+    /// How long an unfinished upload stands without a byte more.
+    pub upload: Duration,
+    /// How long a blob stands that no message names.
+    pub unnamed: Duration,
+    /// How long a blob in quarantine stands without a decision.
+    pub quarantine: Duration,
+    /// How long a URL is good by which a blob is read.
+    pub link: Duration,
+    /// How long an inspection may take.
+    pub inspect_deadline: Duration,
+}
+
+impl Default for MediaSettings {
+    /// 100 MiB an upload; 2 GiB and 10,000 uploads a user; a day to finish and to be named.
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 3_600);
+        Self {
+            bytes_max: 100 << 20,
+            user_bytes_max: 2 << 30,
+            user_count_max: 10_000,
+            uploads_max: 32,
+            upload: DAY,
+            unnamed: DAY,
+            quarantine: 30 * DAY,
+            link: Duration::from_secs(5 * 60),
+            inspect_deadline: Duration::from_secs(60),
+        }
+    }
+}
+
 /// Settings of a node. The defaults are those of the protocol's contract.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -85,6 +128,8 @@ pub struct Settings {
     pub push_key: Option<String>,
     /// How long conversations keep what was said; the same on all nodes.
     pub retention: Retention,
+    /// Bounds on uploads and blobs.
+    pub media: MediaSettings,
     /// How often the store is asked what changed, in case the bus lost it.
     pub sweep: Duration,
     /// How often it is looked what is due: messages that wait for their time, or end.
@@ -122,6 +167,7 @@ impl Default for Settings {
             rates: Rates::default(),
             push_key: None,
             retention: Retention::default(),
+            media: MediaSettings::default(),
             sweep: Duration::from_secs(3),
             due: Duration::from_secs(1),
             lists: LISTS_EVERY,
@@ -189,6 +235,9 @@ impl Settings {
         }
         if self.lanes == 0 || self.batch_max == 0 || self.lane_max < self.batch_max {
             return error("lanes", "lanes and batches need room");
+        }
+        if self.media.bytes_max > (PARTS_MAX * PART_BYTES / 2) as u64 {
+            return error("media_bytes", "must be at most 2097152000");
         }
         if self.reconnect_ms.0 > self.reconnect_ms.1 {
             return error("reconnect_ms", "must be [min, max]");

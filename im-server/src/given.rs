@@ -188,6 +188,16 @@ given! {
     drain_ms: u64 = "IMKIT_DRAIN_MS";
     /// The most connections at once; further ones wait [default: 100000]
     connections_max: usize = "IMKIT_CONNECTIONS_MAX";
+    /// Where uploads are kept: a folder, s3://BUCKET/PREFIX (with AWS_ACCESS_KEY_ID,
+    /// AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL), or none. Nodes of one database
+    /// share one place [default: imkit-media]
+    media: String = "IMKIT_MEDIA";
+    /// The most bytes of one upload [default: 104857600]
+    media_bytes: u64 = "IMKIT_MEDIA_BYTES";
+    /// The most bytes of all uploads of a user [default: 2147483648]
+    media_user_bytes: u64 = "IMKIT_MEDIA_USER_BYTES";
+    /// The most uploads of a user [default: 10000]
+    media_user_count: u64 = "IMKIT_MEDIA_USER_COUNT";
     /// Lanes of group commit: one per independent writer of the store [default: 1]
     lanes: usize = "IMKIT_LANES";
     /// Worker threads [default: one per core]

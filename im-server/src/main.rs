@@ -10,6 +10,7 @@ mod error;
 mod given;
 mod hot;
 mod keys;
+mod media;
 mod ops;
 mod out;
 mod page;

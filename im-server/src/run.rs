@@ -67,7 +67,8 @@ async fn serve(settings: &Settings, is_demo: bool) -> Result<(), ServerError> {
     if let Some((bus, registry)) = settings.cluster.connect(&settings.bus_prefix).await? {
         node = node.cluster(bus, registry);
     }
-    let node = node.start().await?;
+    let own = folder.as_ref().map(demo::Folder::path);
+    let node = settings.media.of(node, own)?.start().await?;
     let following = settings.out.start(&node)?;
     if is_demo {
         demo::fill(&node).await?;

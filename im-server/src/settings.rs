@@ -12,6 +12,7 @@ use crate::cluster::Cluster;
 use crate::error::ServerError;
 use crate::given::Given;
 use crate::hot::HotTier;
+use crate::media::Place;
 use crate::out::Out;
 use crate::secret::Secret;
 
@@ -49,6 +50,7 @@ pub(crate) struct Settings {
     pub(crate) threads: Option<usize>,
     pub(crate) hot: Option<HotTier>,
     pub(crate) cluster: Cluster,
+    pub(crate) media: Place,
     pub(crate) bus_prefix: String,
     pub(crate) node: NodeSettings,
     pub(crate) out: Out,
@@ -70,6 +72,7 @@ impl Settings {
         let mut node = node(&given)?;
         let out = Out::new(&given)?;
         node.push_key = out.push_key();
+        let media = Place::new(given.media.as_deref(), demo)?;
         let threads = at_least_1("threads", given.threads)?;
         let connections_max = at_least_1("connections_max", given.connections_max)?;
         Ok(Self {
@@ -79,6 +82,7 @@ impl Settings {
             shards,
             cluster,
             seal_keys: given.seal_keys,
+            media,
             synchronous: synchronous(given.synchronous.as_deref())?,
             algorithm,
             key,
@@ -206,6 +210,10 @@ fn node(given: &Given) -> Result<NodeSettings, ServerError> {
     changes.admin_edit_ms = given.admin_edit_ms.or(changes.admin_edit_ms);
     changes.recall_ms = given.recall_ms.or(changes.recall_ms);
     node.retention = retention(given)?;
+    let media = &mut node.media;
+    media.bytes_max = given.media_bytes.unwrap_or(media.bytes_max);
+    media.user_bytes_max = given.media_user_bytes.unwrap_or(media.user_bytes_max);
+    media.user_count_max = given.media_user_count.unwrap_or(media.user_count_max);
     node.check()
         .map_err(|error| ServerError::setting(error.field, error.what))?;
     Ok(node)
@@ -344,6 +352,10 @@ impl fmt::Display for Settings {
         write!(f, "{}", self.out)?;
         writeln!(f, "dedupe_ms = {}", limits.dedupe_ms)?;
         writeln!(f, "{}", people_lines(node))?;
+        writeln!(f, "media = {:?}", self.media.to_string())?;
+        writeln!(f, "media_bytes = {}", node.media.bytes_max)?;
+        writeln!(f, "media_user_bytes = {}", node.media.user_bytes_max)?;
+        writeln!(f, "media_user_count = {}", node.media.user_count_max)?;
         writeln!(f, "drain_ms = {}", millis(node.drain))?;
         writeln!(f, "connections_max = {}", self.connections_max)?;
         writeln!(f, "lanes = {}", node.lanes)?;

@@ -42,7 +42,7 @@ fn subject(key: &FactKey, value: &str) -> Option<UserId> {
         }
         table => match table.owner() {
             FactOwner::User | FactOwner::Pair => user(&key.owner),
-            FactOwner::Conversation | FactOwner::Everyone => None,
+            FactOwner::Conversation | FactOwner::Everyone | FactOwner::Blob => None,
         },
     }
 }

@@ -105,7 +105,7 @@ async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Box<Response>> {
 }
 
 /// Who calls: by a token, or by a key of a program.
-async fn identify(
+pub(crate) async fn identify(
     shared: &Shared,
     headers: &HeaderMap,
 ) -> Result<(Identity, Option<ApiKey>), Box<Response>> {
@@ -126,7 +126,7 @@ async fn identify(
 }
 
 /// Whether a key is for that method, and the call is not one too many.
-fn may(
+pub(crate) fn may(
     shared: &Shared,
     identity: &Identity,
     key: Option<&ApiKey>,

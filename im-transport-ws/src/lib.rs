@@ -13,6 +13,7 @@
 //! request headers, a bound on connections. `axum::serve` works as well, without these.
 
 mod http;
+mod media;
 mod serve;
 mod ws;
 
@@ -64,10 +65,11 @@ impl Transport {
         }
     }
 
-    /// The routes: `/v1/ws`, and the HTTP API from the node's table of methods.
+    /// The routes: `/v1/ws`, the HTTP API from the node's table of methods, and uploads (tus 1.0)
+    /// and downloads if the node keeps media.
     pub fn router(&self) -> Router {
         let router = Router::new().route("/v1/ws", get(ws::upgrade));
-        http::routes(router).with_state(Arc::clone(&self.shared))
+        media::routes(http::routes(router)).with_state(Arc::clone(&self.shared))
     }
 }
 

@@ -82,6 +82,7 @@ fn ours_allowed(name: &str) -> Option<&'static [&'static str]> {
         "im-node",
         "im-client",
         "im-link",
+        "im-media",
         "im-moderation",
         "im-out",
         "im-transport-*",
@@ -91,7 +92,7 @@ fn ours_allowed(name: &str) -> Option<&'static [&'static str]> {
     Some(match name {
         "im-core" | "im-moderation" => &[],
         "im-node" => &["im-core", "im-moderation"],
-        "im-client" | "im-link" => &["im-core"],
+        "im-client" | "im-link" | "im-media" => &["im-core"],
         "im-testkit" => &["im-core", "im-node"],
         "imkit" | "im-server" => facade,
         _ if name.starts_with("im-transport-") => &["im-core", "im-node"],

@@ -1,5 +1,6 @@
 //! Facts: the small things beside the logs, such as a friendship, a draft, a pin.
 
+use super::blob::BlobId;
 use super::conversation::direct_id;
 use super::id::{ConversationId, Timestamp, UserId};
 use super::slot::Slot;
@@ -30,6 +31,8 @@ pub enum FactOwner {
     Pair,
     /// A conversation's own.
     Conversation,
+    /// A blob's own: the owner is its [id](super::BlobId).
+    Blob,
     /// Nobody's alone; the owner is a name for a part of the table.
     Everyone,
 }
@@ -89,6 +92,16 @@ named! {
         Reported = "reported",
         /// What happened on a day, by day and start of a node. `Everyone`, owner `""`.
         Count = "count",
+        /// A user's uploads, by id: [`Upload`](super::Upload). `User`.
+        Upload = "upload",
+        /// How much a user's uploads take, key `""`. `User`.
+        Usage = "usage",
+        /// What is known of a blob, key `""`: [`Blob`](super::Blob). `Blob`.
+        Blob = "blob",
+        /// Where a blob was named: conversation, `\n`, and a number of the message. `Blob`.
+        BlobRef = "blob_ref",
+        /// Messages that named a blob and are gone: blob, `\n`, place. `Conversation`.
+        BlobGone = "blob_gone",
         /// How far a follower of the log looked, and who it is; by its name, key `""`. `Everyone`.
         OutCursor = "out_cursor",
         /// How far a follower told a conversation: the key is its name. `Conversation`.
@@ -133,15 +146,19 @@ impl FactTable {
             | Self::PushMute
             | Self::Scheduled
             | Self::DataKey
-            | Self::Erasure => FactOwner::User,
+            | Self::Erasure
+            | Self::Upload
+            | Self::Usage => FactOwner::User,
             Self::Mark
             | Self::Expiry
             | Self::Pin
             | Self::Rule
             | Self::Review
             | Self::Cleared
+            | Self::BlobGone
             | Self::OutPlace
             | Self::OutDead => FactOwner::Conversation,
+            Self::Blob | Self::BlobRef => FactOwner::Blob,
             Self::Start
             | Self::Word
             | Self::Pack
@@ -219,6 +236,7 @@ pub fn place_of(table: FactTable, owner: &str) -> Option<ConversationId> {
         }
         FactOwner::Pair => None,
         FactOwner::Conversation => ConversationId::new(owner).ok(),
+        FactOwner::Blob => BlobId::parse(owner).map(BlobId::place),
         FactOwner::Everyone => Some(everyone()),
     }
 }

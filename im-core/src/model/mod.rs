@@ -1,5 +1,6 @@
 //! Plain data: ids, entries, bodies, conversations, members.
 
+mod blob;
 mod body;
 mod conversation;
 mod entry;
@@ -11,6 +12,7 @@ mod slot;
 mod stamps;
 mod value;
 
+pub use blob::{Blob, BlobFound, BlobId, BlobState, Upload, UploadPart, UploadState};
 pub use body::{Body, BodyError, Family, Kind};
 pub use conversation::{Conversation, ConversationKind, Member, Role, direct_id, requested_id};
 pub use entry::{Draft, Entry, Mentions, NewEntry, Target};

@@ -3,6 +3,7 @@
 //! Each has a conformance suite in `im-testkit` that every adapter passes.
 
 mod auth;
+mod blob;
 mod bus;
 mod clock;
 mod directory;
@@ -17,6 +18,10 @@ mod shard;
 mod store;
 
 pub use auth::{AuthError, Authenticator, Identity};
+pub use blob::{
+    Blobs, Content, Inspect, Judgement, ObjectKey, PUT_BYTES_MAX, Probe, Probed, READ_BYTES_MAX,
+    Signed, Suspect,
+};
 pub use bus::{Bus, Capability, Incoming, Subscription, To};
 pub use clock::Clock;
 pub use directory::{Directory, Standing};

@@ -18,6 +18,7 @@ use crate::hub::Hub;
 use crate::ids::Ids;
 use crate::index::Searcher;
 use crate::local::{LocalBus, LocalRegistry};
+use crate::media::{MediaPorts, Parts};
 use crate::moderation::Moderation;
 use crate::presence::Watchers;
 use crate::rates::Buckets;
@@ -37,6 +38,7 @@ pub struct NodeBuilder {
     directory: Option<Arc<dyn Directory>>,
     search: Option<Arc<dyn Search>>,
     custom: CustomTypes,
+    media: Option<MediaPorts>,
     clock: Arc<dyn Clock>,
     partition: Partition,
     masker: Masker,
@@ -54,6 +56,7 @@ impl NodeBuilder {
             directory: None,
             search: None,
             custom: CustomTypes::default(),
+            media: None,
             clock: Arc::new(TokioClock),
             partition: Partition::none(),
             masker: Masker::default(),
@@ -110,6 +113,13 @@ impl NodeBuilder {
         self
     }
 
+    /// Keeps uploads: pictures, voices, files. Without it, blobs in messages are the app's own ids.
+    #[must_use]
+    pub fn media(mut self, ports: MediaPorts) -> Self {
+        self.media = Some(ports);
+        self
+    }
+
     /// What is personal in messages that the staff reads, other than what [`Masker`] finds by
     /// default.
     #[must_use]
@@ -157,6 +167,7 @@ impl NodeBuilder {
             directory: self.directory,
             search: self.search.map(Searcher::new),
             custom: self.custom,
+            media: self.media.map(Parts::new),
             clock: self.clock,
             ids: Ids::new(start),
             rooms: Rooms::default(),

@@ -13,6 +13,7 @@ use im_core::rule::{
 use super::facts::{remove, set};
 use super::keep::is_old;
 use crate::appender::port_failure;
+use crate::media::gone_with;
 use crate::node::Inner;
 
 /// How often a message may be edited.
@@ -221,6 +222,11 @@ impl Inner {
             was,
         }));
         writes.push(Write::Erase(erased));
+        if self.media.is_some()
+            && let Some(entry) = self.entry(conv, seq).await?
+        {
+            writes.extend(gone_with(&entry, self.clock.timestamp()));
+        }
         Ok(writes)
     }
 

@@ -8,6 +8,7 @@ use im_core::rule::{marks_below, marks_from};
 
 use super::change::{all_pins, pin_key};
 use super::facts::remove;
+use crate::media::gone_with;
 use crate::node::Inner;
 
 /// Marks read at once.
@@ -65,6 +66,11 @@ impl Inner {
             let pinned = seqs.iter().map(|seq| pin_key(conv, *seq));
             let pinned = pinned.filter(|key| pins.iter().any(|pin| pin.key == *key));
             writes.extend(pinned.map(remove));
+            for seq in seqs.iter().filter(|_| self.media.is_some()) {
+                if let Some(entry) = self.entry(conv, *seq).await? {
+                    writes.extend(gone_with(&entry, self.clock.timestamp()));
+                }
+            }
             writes.push(Write::Erase(seqs));
         }
         if writes.is_empty() {

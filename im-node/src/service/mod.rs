@@ -18,6 +18,7 @@ mod friends;
 mod groups;
 mod joining;
 mod keep;
+mod media;
 mod messages;
 mod own;
 mod params;
@@ -43,7 +44,7 @@ use crate::link::Link;
 
 pub use call::Service;
 pub use custom::CustomTypes;
-pub(crate) use facts::put_on;
+pub(crate) use facts::{put_on, remove, set};
 pub(crate) use send::{Decided, HookLocks, Prepared};
 pub use table::{METHODS, Method, Route, Verb};
 

@@ -8,6 +8,7 @@ use im_core::port::{Put, Standing, Was, Write};
 use super::facts::{put_on, remove};
 use super::messages::draft;
 use super::params::{Params, bad};
+use super::send::target_id;
 use super::table::Call;
 use crate::appender::port_failure;
 use crate::node::Inner;
@@ -37,6 +38,12 @@ pub(super) async fn schedule(call: Call<'_>, mut params: Params) -> Result<Value
     let user = &call.caller.user;
     let key = key(user, &draft.cm_id);
     call.has_room(&key, SCHEDULED_MAX, "too many wait already")
+        .await?;
+    // Nothing that it names is collected while it waits; what is sent is decided then.
+    let conv = target_id(user, &draft.to);
+    let body = draft.body.clone();
+    call.inner
+        .attach(user, &conv, &draft.cm_id, body, at)
         .await?;
     let put = Put {
         key,

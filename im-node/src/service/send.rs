@@ -12,7 +12,7 @@ use im_core::port::{
     Appended, Commit, Committed, LogQuery, NewConversation, Rejected, Standing, Verdict, View,
     Write,
 };
-use im_core::rule::{Action, ActorView, Barrier, authorize, check_body};
+use im_core::rule::{Action, ActorView, Barrier, authorize, check_body, may_name_blobs};
 
 use super::admin::note_review;
 use super::caught::caught;
@@ -79,9 +79,10 @@ impl Inner {
         user: &UserId,
         draft: &Draft,
     ) -> Option<Result<Prepared, Failure>> {
-        // Hooks, stickers and changes of earlier entries always read, and what ends by itself must
-        // be found again.
+        // Hooks, blobs, stickers and changes of earlier entries always read, and what ends by
+        // itself must be found again.
         if self.hooks.is_some()
+            || (self.media.is_some() && may_name_blobs(draft.body.kind()))
             || draft.body.kind().family() == Family::Change
             || draft.body.kind() == Kind::Sticker
             || draft.expires_ms.is_some()
@@ -268,7 +269,8 @@ impl Inner {
     }
 
     /// Another body than the draft's, if there is to be one, and the words for which somebody must
-    /// look at it. The hooks come first: the words are looked for in what is stored.
+    /// look at it. The hooks come first: the words are looked for in what is stored. The server's
+    /// word on blobs comes last.
     async fn shown_body(
         &self,
         user: &UserId,
@@ -276,11 +278,15 @@ impl Inner {
         draft: &Draft,
     ) -> Result<(Option<Body>, Vec<String>), Failure> {
         let hooked = self.run_hooks(user, conv, draft).await?;
-        match self.judge(hooked.as_ref().unwrap_or(&draft.body)) {
-            Judged::Clean => Ok((hooked, Vec::new())),
-            Judged::Refused => Err(refused_word("body")),
-            Judged::Found { body, review } => Ok((body.or(hooked), review)),
-        }
+        let (body, review) = match self.judge(hooked.as_ref().unwrap_or(&draft.body)) {
+            Judged::Clean => (hooked, Vec::new()),
+            Judged::Refused => return Err(refused_word("body")),
+            Judged::Found { body, review } => (body.or(hooked), review),
+        };
+        let body = body.unwrap_or_else(|| draft.body.clone());
+        let now = self.clock.timestamp();
+        let body = self.attach(user, conv, &draft.cm_id, body, now).await?;
+        Ok((Some(body), review))
     }
 
     async fn run_hooks(

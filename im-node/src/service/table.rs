@@ -9,8 +9,8 @@ use im_core::port::RecordKey;
 
 use super::params::Params;
 use super::{
-    Caller, admin, blocks, erasure, export, forward, friends, groups, joining, messages, own,
-    privacy, profile, push, reports, schedule, search, state, stickers, watch,
+    Caller, admin, blocks, erasure, export, forward, friends, groups, joining, media, messages,
+    own, privacy, profile, push, reports, schedule, search, state, stickers, watch,
 };
 use crate::appender::port_failure;
 use crate::moderation::banned;
@@ -165,6 +165,13 @@ methods! {
     "groups.role" => groups::role, Put "/v1/groups/{conv}/role";
     "me.erase" => erasure::erase, Post "/v1/me/erase";
     "me.export" => export::export, Get "/v1/me/export";
+    "media.create" => media::create, Post "/v1/media";
+    "media.finish" => media::finish, Post "/v1/media/{blob}/finish";
+    "media.get" => media::get, Get "/v1/media/{blob}";
+    "media.link" => media::link, Get "/v1/media/{blob}/link";
+    "media.list" => media::list, Get "/v1/media";
+    "media.remove" => media::remove, Delete "/v1/media/{blob}";
+    "media.usage" => media::usage, Get "/v1/media/usage";
     "messages.forward" => forward::forward, Post "/v1/messages/forward";
     "messages.hidden" => own::hidden, Get "/v1/conversations/{conv}/hidden";
     "messages.hide" => own::hide, Put "/v1/conversations/{conv}/hidden";

@@ -9,7 +9,7 @@ use im_core::model::{
 };
 use im_core::port::{Clock, Identity, LogQuery, Store};
 use im_core::rule::Timeline;
-use im_node::{Node, Settings};
+use im_node::{Node, NodeBuilder, Settings};
 use im_testkit::memory::{MemoryStore, TokenTable};
 
 /// More than any log here holds.
@@ -28,23 +28,38 @@ impl World {
     }
 
     pub(crate) async fn with(set: impl FnOnce(&mut Settings)) -> Self {
-        Self::by(Arc::new(im_node::TokioClock), set).await
+        let clock = Arc::new(im_node::TokioClock);
+        Self::made(clock, set, |builder| builder).await
     }
 
     /// By another clock.
     pub(crate) async fn by(clock: Arc<dyn Clock>, set: impl FnOnce(&mut Settings)) -> Self {
+        Self::made(clock, set, |builder| builder).await
+    }
+
+    /// With other settings, and other ports of the node.
+    pub(crate) async fn built(
+        set: impl FnOnce(&mut Settings),
+        build: impl FnOnce(NodeBuilder) -> NodeBuilder,
+    ) -> Self {
+        Self::made(Arc::new(im_node::TokioClock), set, build).await
+    }
+
+    async fn made(
+        clock: Arc<dyn Clock>,
+        set: impl FnOnce(&mut Settings),
+        build: impl FnOnce(NodeBuilder) -> NodeBuilder,
+    ) -> Self {
         let store = Arc::new(MemoryStore::new());
         let mut settings = Settings::default();
         settings.limits.sends_per_s = 1_000_000;
         set(&mut settings);
         let tokens = Arc::new(TokenTable::of_users(&[]));
-        let node = Node::builder(Arc::clone(&store) as Arc<dyn Store>, tokens)
+        let builder = Node::builder(Arc::clone(&store) as Arc<dyn Store>, tokens)
             .search(Arc::clone(&store) as _)
             .settings(settings)
-            .clock(clock)
-            .start()
-            .await
-            .unwrap();
+            .clock(clock);
+        let node = build(builder).start().await.unwrap();
         let next = AtomicU64::new(1);
         Self { store, node, next }
     }

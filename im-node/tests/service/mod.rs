@@ -8,6 +8,7 @@ mod friends;
 mod joining;
 mod keep;
 pub(crate) mod kit;
+mod media;
 mod own;
 mod person;
 mod push;

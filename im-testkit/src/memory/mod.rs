@@ -3,6 +3,7 @@
 //! `im_node::local`.
 
 mod apply;
+mod blobs;
 mod facts;
 mod faulty;
 mod hot;
@@ -13,6 +14,7 @@ mod shard;
 mod state;
 mod store;
 
+pub use blobs::{MemoryBlobs, TestInspect};
 pub use faulty::{Fault, FaultyStore};
 pub use hot::{Kept, MemoryHot};
 pub use people::{FnHooks, MemoryDirectory, TokenTable};

@@ -29,6 +29,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub mod auth;
+pub mod blobs;
 pub mod bus;
 pub mod directory;
 pub mod hooks;

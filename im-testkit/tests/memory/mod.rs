@@ -47,6 +47,19 @@ mod well {
     im_testkit::cold_store_suite!(fresh());
 }
 
+mod blobs {
+    use std::sync::Arc;
+
+    use im_core::port::Blobs;
+    use im_testkit::memory::MemoryBlobs;
+
+    async fn fresh() -> ((), Arc<dyn Blobs>) {
+        ((), Arc::new(MemoryBlobs::new()))
+    }
+
+    im_testkit::blobs_suite!(fresh());
+}
+
 mod hooks {
     use std::sync::Arc;
 

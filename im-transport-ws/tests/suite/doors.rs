@@ -1,6 +1,10 @@
 //! Whatever the door and whatever is thrown at it, the verdict is the same, and it is one.
 
+use std::sync::Arc;
+
 use im_core::model::Value;
+use im_node::{MediaPorts, NodeBuilder};
+use im_testkit::memory::MemoryBlobs;
 
 use crate::http::ask;
 use crate::kit::Kit;
@@ -46,6 +50,36 @@ const VERDICTS: [(&str, &str, [&str; 4]); 14] = [
     ("groups.leave", "", ["conflict", OK, LEFT, NONE]),
 ];
 
+/// Names of parameters.
+const PARAMS: [&str; 26] = [
+    "conv",
+    "user",
+    "users",
+    "members",
+    "title",
+    "hide_history",
+    "role",
+    "ms",
+    "after",
+    "before",
+    "limit",
+    "since",
+    "to",
+    "cm_id",
+    "body",
+    "reply_to",
+    "mentions",
+    "expires_ms",
+    "id",
+    "t",
+    "size",
+    "blob",
+    "name",
+    "mime",
+    "sha256",
+    "by_url",
+];
+
 struct Doors {
     kit: Kit,
     peers: Vec<(&'static str, Peer)>,
@@ -55,7 +89,9 @@ struct Doors {
 impl Doors {
     /// A group of ana's: ben is in it, cara was removed, dora never was there.
     async fn open() -> Self {
-        let kit = Kit::start().await;
+        let blobs = Arc::new(MemoryBlobs::new());
+        let media = |builder: NodeBuilder| builder.media(MediaPorts::new(blobs));
+        let kit = Kit::built(|_| {}, media).await;
         let mut peers = Vec::new();
         for user in ["ana", "ben", "cara", "dora"] {
             peers.push((user, kit.peer(user, "d").await));
@@ -193,28 +229,6 @@ async fn every_parameter_of_every_type_is_taken_or_refused_and_never_an_internal
         "{}",
         r#"{"a":1}"#,
     ];
-    const PARAMS: [&str; 20] = [
-        "conv",
-        "user",
-        "users",
-        "members",
-        "title",
-        "hide_history",
-        "role",
-        "ms",
-        "after",
-        "before",
-        "limit",
-        "since",
-        "to",
-        "cm_id",
-        "body",
-        "reply_to",
-        "mentions",
-        "expires_ms",
-        "id",
-        "t",
-    ];
     let mut doors = Doors::open().await;
     let conv = doors.conv.clone();
     for method in im_node::METHODS {
@@ -228,6 +242,8 @@ async fn every_parameter_of_every_type_is_taken_or_refused_and_never_an_internal
             ("ms", "0".to_owned()),
             ("to", r#"{"user":"ben"}"#.to_owned()),
             ("cm_id", r#""c""#.to_owned()),
+            ("size", "1".to_owned()),
+            ("blob", r#""b-0000000000000001""#.to_owned()),
             ("body", r#"{"kind":"text","text":"x"}"#.to_owned()),
         ];
         for name in PARAMS {

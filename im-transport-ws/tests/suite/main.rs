@@ -13,6 +13,7 @@ mod http;
 mod keys;
 mod kit;
 mod limits;
+mod media;
 mod peer;
 mod sending;
 mod signs;

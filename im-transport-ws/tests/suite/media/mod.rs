@@ -1,0 +1,5 @@
+//! Bytes in and out over HTTP.
+
+mod download;
+mod kit;
+mod tus;

@@ -32,6 +32,7 @@ mod rooms;
 mod router;
 mod service;
 mod settings;
+mod watchers;
 
 pub use clock::TokioClock;
 pub use connection::Connection;

@@ -28,12 +28,12 @@ use crate::index::Searcher;
 use crate::link::Link;
 use crate::media::Parts;
 use crate::moderation::{List, Moderation};
-use crate::presence::Watchers;
 use crate::rates::Buckets;
 use crate::rooms::Rooms;
 use crate::router::Hints;
 use crate::service::{CustomTypes, HookLocks};
 use crate::settings::{Settings, SettingsError};
+use crate::watchers::Watchers;
 
 /// How often connections are looked at for deadlines.
 const TICK: Duration = Duration::from_millis(250);
@@ -109,6 +109,8 @@ pub(crate) struct Inner {
     pub(crate) poke: Arc<Notify>,
     /// Events may have been missed, and everybody here is told so soon.
     pub(crate) missed: AtomicBool,
+    /// It may have been missed that somebody may be watched no longer.
+    pub(crate) unsure: AtomicBool,
     next_conn: AtomicU64,
     killed: AtomicBool,
     tasks: Mutex<JoinSet<()>>,

@@ -70,6 +70,12 @@ pub fn item(entry: &Entry, text: Option<&str>) -> Value {
     ])
 }
 
+/// Who said a forwarded message first, and when: `{at, from}`.
+#[must_use]
+pub fn first_said(body: &Body) -> Option<Value> {
+    body.value().take(FORWARDED)
+}
+
 fn now(entry: &Entry, text: Option<&str>) -> Value {
     let value = entry.body.value();
     let (Some(text), Value::Object(fields)) = (text, &value) else {

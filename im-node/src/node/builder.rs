@@ -20,11 +20,11 @@ use crate::index::Searcher;
 use crate::local::{LocalBus, LocalRegistry};
 use crate::media::{MediaPorts, Parts};
 use crate::moderation::Moderation;
-use crate::presence::Watchers;
 use crate::rates::Buckets;
 use crate::rooms::Rooms;
 use crate::service::{CustomTypes, HookLocks};
 use crate::settings::Settings;
+use crate::watchers::Watchers;
 
 /// Builds a [`Node`]: a store and an authenticator are needed, the rest has defaults.
 #[derive(Debug)]
@@ -186,6 +186,7 @@ impl NodeBuilder {
             lanes_stop: watch::Sender::new(false),
             poke: Arc::default(),
             missed: AtomicBool::new(false),
+            unsure: AtomicBool::new(false),
             next_conn: AtomicU64::new(1),
             killed: AtomicBool::new(false),
             tasks: Mutex::default(),

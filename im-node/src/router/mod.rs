@@ -60,6 +60,7 @@ impl Inner {
         self.poke.notify_one();
         self.moderation.wake(List::Words);
         self.moderation.wake(List::Standings);
+        self.unsure.store(true, Ordering::Release);
         if self.missed.swap(true, Ordering::AcqRel) {
             return;
         }

@@ -6,6 +6,7 @@ use im_core::model::{
     Timestamp, UserId, Value,
 };
 use im_core::port::{Commit, FactQuery, LogQuery, Put, Was, Write};
+use im_core::rule::forward::check_own;
 use im_core::rule::{
     Action, ActorView, Change, EditMark, Mark, authorize, mark_key, marks_below, marks_from,
 };
@@ -76,6 +77,11 @@ impl Inner {
         authorize(action, actor)?;
         if matches!(change, Change::Edit(_)) && entry.body.kind() != Kind::Text {
             return Err(Failure::new(ErrorCode::Conflict, "only texts are edited"));
+        }
+        // It says who said it first: other words would be put into their mouth.
+        if matches!(change, Change::Edit(_)) && check_own(&entry.body).is_err() {
+            let words = "what was forwarded is not edited";
+            return Err(Failure::new(ErrorCode::Conflict, words));
         }
         Ok(Changed {
             seq,

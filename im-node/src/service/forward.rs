@@ -5,7 +5,7 @@ use im_core::model::{
     Body, CmId, ConversationId, Draft, Entry, Kind, Mentions, Seq, Target, UserId, Value,
 };
 use im_core::port::{LogQuery, Rejected};
-use im_core::rule::forward::{ITEMS_MAX, can_be_forwarded, check_own, forwarded, item};
+use im_core::rule::forward::{ITEMS_MAX, can_be_forwarded, first_said, forwarded, item};
 use im_core::rule::{Mark, mark_key};
 
 use super::messages::without_t;
@@ -66,7 +66,7 @@ impl Call<'_> {
         to: Target,
         cm_id: CmId,
     ) -> Result<Value, Failure> {
-        if let Some(sent) = self.said(&to, &cm_id).await? {
+        if let Some(sent) = self.said(&to, &cm_id, from, &[seq]).await? {
             return Ok(sent);
         }
         let (entry, text) = self.readable(from, seq).await?;
@@ -83,7 +83,7 @@ impl Call<'_> {
         title: Option<String>,
     ) -> Result<Value, Failure> {
         let cm_id = checked_id(cm_id)?;
-        if let Some(sent) = self.said(&to, &cm_id).await? {
+        if let Some(sent) = self.said(&to, &cm_id, from, places).await? {
             return Ok(sent);
         }
         let mut items = Vec::with_capacity(places.len());
@@ -96,20 +96,25 @@ impl Call<'_> {
         self.send(to, cm_id, Body::of(Kind::Merged, fields)).await
     }
 
-    /// What was stored under a `cm_id` already: what it was made of may have changed since.
-    async fn said(&self, to: &Target, cm_id: &CmId) -> Result<Option<Value>, Failure> {
+    /// What was stored under a `cm_id` already: what it was made of may have changed since. It must
+    /// be made of the same messages.
+    async fn said(
+        &self,
+        to: &Target,
+        cm_id: &CmId,
+        from: &ConversationId,
+        places: &[Seq],
+    ) -> Result<Option<Value>, Failure> {
         let user = &self.caller.user;
         let query = LogQuery::Sent {
             sender: user.clone(),
             cm_id: cm_id.clone(),
         };
         let found = self.inner.store.log(&target_id(user, to), query).await;
-        let found = found.map_err(|error| port_failure(&error))?.pop();
-        let Some(entry) = found else {
+        let Some(entry) = found.map_err(|error| port_failure(&error))?.pop() else {
             return Ok(None);
         };
-        // What the caller said in their own words under it is another message.
-        if check_own(&entry.body).is_ok() && entry.body.kind() != Kind::Erased {
+        if !self.is_of(&entry.body, from, places).await? {
             return Err(failure(&Rejected::CmIdReused));
         }
         Ok(Some(sent(ServerFrame::Sent {
@@ -120,6 +125,43 @@ impl Call<'_> {
             at: entry.at,
             dup: true,
         })))
+    }
+
+    /// Whether a stored body was made of these messages, as far as they and it are still there.
+    async fn is_of(
+        &self,
+        body: &Body,
+        from: &ConversationId,
+        places: &[Seq],
+    ) -> Result<bool, Failure> {
+        let said: Vec<Value> = match (body.kind(), first_said(body)) {
+            (Kind::Erased, _) => return Ok(true),
+            (Kind::Merged, _) => match body.value().take("items") {
+                Some(Value::Array(items)) => items,
+                _ => Vec::new(),
+            },
+            (_, Some(first)) => vec![first],
+            // What the caller said in their own words.
+            (_, None) => return Ok(false),
+        };
+        if said.len() != places.len() {
+            return Ok(false);
+        }
+        for (said, seq) in said.iter().zip(places) {
+            let Some(entry) = self.inner.entry(from, *seq).await? else {
+                continue;
+            };
+            let first = match body.kind() {
+                Kind::Merged => None,
+                _ => first_said(&entry.body),
+            };
+            let expected = first.unwrap_or_else(|| item(&entry, None));
+            let same = |field| said.get(field) == expected.get(field);
+            if entry.body.kind() != Kind::Erased && !(same("at") && same("from")) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// A message that the caller can read and that can be said again, and what it says now if it

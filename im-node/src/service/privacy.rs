@@ -9,6 +9,7 @@ use super::facts::set;
 use super::friends::friend_key;
 use super::params::{Params, bad};
 use super::table::Call;
+use crate::link::Link;
 use crate::node::Inner;
 use crate::router::BusMessage;
 
@@ -99,17 +100,50 @@ impl Inner {
     }
 
     /// Ends the watching on this node that is allowed no more. Of what can't be read, nothing is
-    /// shown.
+    /// shown. However often a user changes their mind, it is one task that looks.
     pub(crate) fn unwatch(self: &Arc<Self>, user: UserId) {
+        if !self.watchers.begin_look(&user) {
+            return;
+        }
         let inner = Arc::clone(self);
         self.spawn(async move {
-            for (link, watched) in inner.watchers.around(&user) {
-                let Some((who, _)) = link.who() else { continue };
-                if !inner.may_watch(who, &watched).await.unwrap_or(false) {
-                    inner.watchers.end(&link, &watched);
+            loop {
+                let own = inner.hub.get(&user).map(|local| local.links());
+                for (link, watched) in inner.watchers.around(&user, &own.unwrap_or_default()) {
+                    let allowed = inner.still_watches(&link, &watched).await;
+                    if !allowed.unwrap_or(false) {
+                        inner.watchers.end(&link, &watched);
+                    }
+                }
+                if !inner.watchers.end_look(&user) {
+                    break;
                 }
             }
         });
+    }
+
+    /// Whether the user of a connection may watch another one.
+    async fn still_watches(&self, link: &Link, watched: &UserId) -> Result<bool, Failure> {
+        match link.who() {
+            Some((who, _)) => self.may_watch(who, watched).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Ends what of these is allowed no more.
+    ///
+    /// # Errors
+    /// When something can't be read: what comes after it was not looked at.
+    pub(crate) async fn end_forbidden(
+        &self,
+        pairs: Vec<(Arc<Link>, UserId)>,
+    ) -> Result<(), Failure> {
+        for (link, watched) in pairs {
+            if !self.still_watches(&link, &watched).await? {
+                self.watchers.end(&link, &watched);
+            }
+        }
+        Ok(())
     }
 
     /// When a user was here last; 0 when that is not known.

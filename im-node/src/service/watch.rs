@@ -16,23 +16,28 @@ pub(super) async fn watch(call: Call<'_>, mut params: Params) -> Result<Value, F
             "only a connection can watch",
         ));
     };
+    let watchers = &call.inner.watchers;
+    let mut asked = watchers.watch(link, &users);
     let mut seen = Vec::new();
     for user in users {
+        // Once the connection is among those who watch: a block meanwhile ends that.
         if call.inner.may_watch(&call.caller.user, &user).await? {
             seen.push(user);
+        } else {
+            watchers.end(link, &user);
         }
     }
-    let asked = call.inner.watchers.watch(link, &seen);
+    asked.retain(|asked| seen.binary_search(&asked.user).is_ok());
     let at = call.inner.clock.timestamp();
     let online = call.inner.online(&seen).await;
     let online = online.map_err(|error| port_failure(&error))?;
-    for (user, asked) in seen.iter().zip(&asked) {
-        let is_online = online.contains(user);
+    for asked in &asked {
+        let is_online = online.contains(&asked.user);
         let at = match is_online {
             true => at,
-            false => call.inner.seen_at(user).await?,
+            false => call.inner.seen_at(&asked.user).await?,
         };
-        call.inner.watchers.answer(link, asked, is_online, at);
+        watchers.answer(link, asked, is_online, at);
     }
     let seen: Vec<Value> = seen.iter().map(|user| user.as_str().into()).collect();
     Ok(Value::object([("users", Value::from(seen))]))

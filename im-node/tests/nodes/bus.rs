@@ -158,3 +158,21 @@ async fn what_the_bus_never_took_is_told_and_read_from_the_store() {
     ana.send("c3", "ben", "3").await;
     assert_eq!(int(&ben.get("entry").await, "seq"), 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn that_somebody_may_be_seen_no_longer_is_found_where_the_bus_lost_it() {
+    let (bus, mut ana, mut ben, _nodes) = slow().await;
+    ana.say(r#"{"t":"req","id":1,"method":"presence.watch","params":{"users":["ben"]}}"#);
+    assert_eq!(text(&ana.get("presence").await, "state"), "online");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let next = bus.taken.load(Ordering::Relaxed);
+    bus.stuck_at.store(next, Ordering::Relaxed);
+    ben.say(r#"{"t":"req","id":1,"method":"privacy.set","params":{"presence":"nobody"}}"#);
+    ben.get("res").await;
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    let told = ana.get("presence").await;
+    assert_eq!(
+        (text(&told, "state").as_str(), int(&told, "at")),
+        ("offline", 0)
+    );
+}

@@ -78,6 +78,39 @@ async fn a_retry_is_one_message_whatever_became_of_the_first() {
 }
 
 #[tokio::test]
+async fn a_retry_with_other_messages_is_another_one() {
+    let world = World::new().await;
+    let (g, h) = (world.group("al", &[]).await, world.group("al", &[]).await);
+    world.say("al", &g, "a").await;
+    // Another time, by which it is known.
+    tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+    world.say("al", &g, "b").await;
+    for rest in [to(&h, "x"), format!(r#"{},"merge":true"#, to(&h, "y"))] {
+        let first = forward(&g, "[2]", &rest);
+        world.call("al", "messages.forward", &first).await.unwrap();
+        let other = forward(&g, "[3]", &rest);
+        let refused = world.call("al", "messages.forward", &other).await;
+        assert_eq!(refused, Err(ErrorCode::CmIdReused), "{rest}");
+        world.call("al", "messages.forward", &first).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_was_forwarded_is_not_edited() {
+    let world = World::new().await;
+    let g = world.group("al", &["bo"]).await;
+    let h = world.group("bo", &[]).await;
+    world.say("al", &g, "hi").await;
+    let params = forward(&g, "[2]", &to(&h, "f"));
+    world.call("bo", "messages.forward", &params).await.unwrap();
+    let edit = r#"{"kind":"edit","target":2,"text":"I stole it"}"#;
+    assert_eq!(world.body("bo", &h, edit).await, Err(ErrorCode::Conflict));
+    let own = world.say("bo", &h, "own").await;
+    let edit = format!(r#"{{"kind":"edit","target":{},"text":"x"}}"#, own.0);
+    world.body("bo", &h, &edit).await.unwrap();
+}
+
+#[tokio::test]
 async fn merged_ones_hold_who_said_what_in_order() {
     let world = World::new().await;
     let g = world.group("al", &["bo"]).await;

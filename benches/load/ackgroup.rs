@@ -45,7 +45,10 @@ pub(crate) async fn absent(options: &Options) -> Result<bool> {
     let count = if options.quick { 20 } else { 200 };
     let online = options.conns.unwrap_or(ONLINE).max(2);
     let size = options.size;
-    let title = format!("absent: {online} online of {groups:?}, {count} messages, {size} bytes");
+    let channel = options.channels;
+    let kind = if channel { "channels" } else { "groups" };
+    let title =
+        format!("absent: {online} online of {kind} of {groups:?}, {count} messages, {size} bytes");
     let goal = Goal {
         row: COST.to_owned(),
         at_most: 1.2,
@@ -61,7 +64,11 @@ pub(crate) async fn absent(options: &Options) -> Result<bool> {
         let mut outcome = Outcome::default();
         for members in &groups {
             let members = (*members).max(online);
-            let crowd = Crowd { members, online };
+            let crowd = Crowd {
+                members,
+                online,
+                channel,
+            };
             one_at_a_time(running, crowd, (count, QUIET), &mut outcome).await?;
         }
         ratio(&groups, CPU, COST, &mut outcome);
@@ -134,6 +141,8 @@ pub(crate) struct Crowd {
     pub(crate) members: u32,
     /// How many of them are connected, at least two.
     pub(crate) online: u32,
+    /// Whether it is a channel, in which user 0 writes alone.
+    pub(crate) channel: bool,
 }
 
 impl Crowd {
@@ -141,6 +150,7 @@ impl Crowd {
         Self {
             members,
             online: members,
+            channel: false,
         }
     }
 }
@@ -149,12 +159,19 @@ impl Crowd {
 /// before.
 pub(crate) async fn one_at_a_time(
     running: &Running,
-    Crowd { members, online }: Crowd,
+    Crowd {
+        members,
+        online,
+        channel,
+    }: Crowd,
     (count, pause): (u32, Duration),
     outcome: &mut Outcome,
 ) -> Result<()> {
     let place = &running.place;
-    let conv = group::create(place, members).await?;
+    let conv = match channel {
+        true => group::create_channel(place, members).await?,
+        false => group::create(place, members).await?,
+    };
     let mut fleet = Fleet::default();
     let arrived = Arc::new(AtomicU64::new(0));
     let last_at = Arc::new(AtomicU64::new(0));

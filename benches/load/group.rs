@@ -11,15 +11,23 @@ const SLICE: u32 = 100;
 
 /// Makes a group of users 0 to `size` − 1, before they are here; user 0 owns it. Returns its id.
 pub(crate) async fn create(place: &Place, size: u32) -> Result<String> {
+    begin(place, size, "groups.create").await
+}
+
+/// The same of a channel: user 0 publishes, the others have subscribed.
+pub(crate) async fn create_channel(place: &Place, size: u32) -> Result<String> {
+    begin(place, size, "channels.create").await
+}
+
+async fn begin(place: &Place, size: u32, method: &str) -> Result<String> {
     let (owner, mut reader) = Conn::open(place, 0, Ipv4Addr::LOCALHOST).await?;
-    let first = list(place, 1..size.min(SLICE));
-    let params = format!(r#"{{"title":"load","members":{first}}}"#);
-    let value = owner.request(&mut reader, "groups.create", &params).await?;
+    let params = r#"{"title":"load","members":[]}"#;
+    let value = owner.request(&mut reader, method, params).await?;
     let conv = json::field(&value, "conv")
         .and_then(json::text)
         .ok_or("no conv in the answer")?;
     let conv = String::from_utf8(conv.to_vec())?;
-    let mut next = SLICE;
+    let mut next = 1;
     while next < size {
         let users = list(place, next..size.min(next + SLICE));
         let params = format!(r#"{{"conv":"{conv}","users":{users}}}"#);

@@ -105,6 +105,9 @@ pub(crate) struct Options {
     /// Sizes of groups, a list
     #[arg(long, value_delimiter = ',')]
     pub(crate) groups: Vec<u32>,
+    /// `absent` in channels of that many subscribers
+    #[arg(long)]
+    pub(crate) channels: bool,
     /// Messages a second, a list
     #[arg(long, value_delimiter = ',')]
     pub(crate) rates: Vec<u32>,

@@ -148,6 +148,7 @@ impl Line {
             last_seq: place(self.last),
             read_seq: Seq(0),
             unread: 0,
+            mentions: 0,
             last: None,
             left: self.left,
         }

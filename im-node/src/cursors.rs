@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use im_core::frame::ServerFrame;
-use im_core::model::{ConnectionId, ConversationKind, Seq, UserId};
+use im_core::model::{ConnectionId, Conversation, ConversationKind, Seq, UserId};
 use im_core::port::{Commit, CursorMove, Write};
 
 use crate::appender::{Submission, Waiter};
@@ -39,6 +39,16 @@ pub(crate) async fn run(inner: std::sync::Weak<Inner>) {
     }
 }
 
+/// Whether members are told how far the others are: not in large groups, and not in a channel,
+/// where subscribers are not shown to each other.
+pub(crate) fn tells_others(info: &Conversation) -> bool {
+    match info.kind {
+        ConversationKind::Direct => true,
+        ConversationKind::Channel => false,
+        _ => info.member_count <= RECEIPT_MEMBERS_MAX,
+    }
+}
+
 impl Inner {
     /// A device says how far it is.
     pub(crate) fn move_cursor(
@@ -57,7 +67,7 @@ impl Inner {
         };
         let seq = seq.min(head);
         let Some(info) = &state.info else { return };
-        let (kind, count) = (info.kind, info.member_count);
+        let (kind, told) = (info.kind, tells_others(info));
         let Some(place) = state.places.get_mut(&local.id) else {
             return;
         };
@@ -87,7 +97,7 @@ impl Inner {
         }
         let to_others = match kind {
             ConversationKind::Direct => true,
-            _ if !is_read || count > RECEIPT_MEMBERS_MAX => false,
+            _ if !is_read || !told => false,
             _ => {
                 let last = state.receipts.insert(local.id.clone(), now);
                 last.is_none_or(|last| now.saturating_duration_since(last) >= RECEIPT_EVERY)

@@ -16,6 +16,7 @@ use crate::joining::{announce, enter, line};
 use crate::node::Inner;
 use crate::outgoing::OutEntry;
 use crate::rooms::{LiveRoom, RoomState};
+use crate::veil::Veil;
 
 /// Rooms with fewer users here are always pushed to at once.
 pub(crate) const GATHER_USERS_MIN: u32 = 64;
@@ -244,7 +245,12 @@ impl Inner {
         let run = std::mem::take(&mut state.waiting);
         let now = self.clock.now();
         let mut pushed = 0;
+        // Of a conversation that is not known yet no more is shown than of a channel.
+        let kind = state.info.as_ref().map(|info| info.kind);
+        let veil = Veil::over(kind.unwrap_or(ConversationKind::Channel), &run);
         for (local, after) in state.machine.recipients_after() {
+            let place = state.places.get(&local.id);
+            let run = veil.shown_to(&local.id, place.map(|place| place.member.role));
             pushed += local.push_entries(now, room.known(state), after, &run);
         }
         metrics::counter!("im_deliveries_total").increment(pushed);

@@ -22,7 +22,7 @@ const AGAIN_MS: u64 = 30_000;
 pub(crate) const MEDIA_TABLES: [FactTable; 3] =
     [FactTable::Upload, FactTable::Blob, FactTable::BlobGone];
 /// The tables that are looked at, each by a task of its own.
-pub(crate) const TABLES: [FactTable; 9] = [
+pub(crate) const TABLES: [FactTable; 12] = [
     FactTable::Scheduled,
     FactTable::Expiry,
     FactTable::FriendRequest,
@@ -32,12 +32,19 @@ pub(crate) const TABLES: [FactTable; 9] = [
     FactTable::Count,
     FactTable::Erasure,
     FactTable::Upkeep,
+    FactTable::JoinRequest,
+    FactTable::Invite,
+    FactTable::Listing,
 ];
 
 /// How often a table is looked at, where `every` is how often what people wait for is.
 pub(crate) fn period(table: FactTable, every: Duration) -> Duration {
     match table {
-        FactTable::Scheduled | FactTable::Expiry | FactTable::Erasure | FactTable::Upkeep => every,
+        FactTable::Scheduled
+        | FactTable::Expiry
+        | FactTable::Erasure
+        | FactTable::Upkeep
+        | FactTable::Listing => every,
         // They are over by their time, whether they are still there or not.
         _ => every * RARELY,
     }
@@ -75,6 +82,7 @@ impl Inner {
                 FactTable::Upload => self.upload_due(fact).await,
                 FactTable::Blob => self.blob_due(fact).await,
                 FactTable::BlobGone => self.blob_gone(fact).await,
+                FactTable::Listing => self.list(fact).await,
                 _ => self.end(fact, Vec::new()).await,
             };
             if let Err(error) = done {

@@ -10,6 +10,7 @@ use crate::hub::LocalUser;
 use crate::node::Inner;
 use crate::outgoing::OutEntry;
 use crate::rooms::{LiveRoom, RoomState};
+use crate::veil::Veil;
 
 /// How often a join is tried again because the members changed while it read them.
 pub(crate) const JOIN_TRIES_MAX: u32 = 10;
@@ -132,7 +133,9 @@ impl Inner {
             .into_iter()
             .map(|entry| Arc::new(OutEntry::new(entry)))
             .collect();
-        let pushed = local.push_entries(self.clock.now(), room.known(state), told, &run);
+        let veil = Veil::over(info.kind, &run);
+        let shown = veil.shown_to(&local.id, Some(member.role));
+        let pushed = local.push_entries(self.clock.now(), room.known(state), told, &shown);
         metrics::counter!("im_deliveries_total").increment(pushed);
         enter(room, state, local, member, head.max(told));
     }
@@ -190,6 +193,7 @@ pub(crate) fn line(info: &Conversation, member: &Member) -> ConvLine {
         unread: u32::try_from(info.head.0.saturating_sub(seen.0))
             .unwrap_or(u32::MAX)
             .min(999),
+        mentions: 0,
         last: None,
         left: false,
     }

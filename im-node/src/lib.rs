@@ -32,6 +32,7 @@ mod rooms;
 mod router;
 mod service;
 mod settings;
+mod veil;
 mod watchers;
 
 pub use clock::TokioClock;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use im_core::frame::ServerFrame;
-use im_core::model::{ConversationId, Timestamp, UserId};
+use im_core::model::{ConversationId, ConversationKind, Timestamp, UserId};
 use im_core::port::PortError;
 
 use crate::hub::LocalUser;
@@ -124,10 +124,11 @@ impl Inner {
         let now = self.clock.now();
         {
             let mut state = room.state.lock();
-            let count = state
-                .info
-                .as_ref()
-                .map_or(u32::MAX, |info| info.member_count);
+            // In a channel, it would show who has subscribed.
+            let count = match &state.info {
+                Some(info) if info.kind != ConversationKind::Channel => info.member_count,
+                _ => u32::MAX,
+            };
             if count > TYPING_MEMBERS_MAX || !state.places.contains_key(&local.id) {
                 return;
             }

@@ -10,7 +10,7 @@ use im_core::model::{
     Conversation, ConversationId, ConversationKind, Entry, Epoch, Kind, Member, Role, Seq,
     Timestamp, UserId, Value,
 };
-use im_core::rule::{ActorView, Barrier, MemberEvent, MemberEventOp};
+use im_core::rule::{ActorView, Barrier, MemberEvent, MemberEventOp, Rights};
 use parking_lot::Mutex;
 
 use crate::dispatch::GATHER_USERS_MIN;
@@ -124,6 +124,7 @@ impl RoomState {
         let view = ActorView {
             kind: info.kind,
             speaks: info.speaks,
+            rights: Rights::DEFAULT,
             member: Some(&place.member),
             barrier,
             now: at,

@@ -120,6 +120,12 @@ pub struct Settings {
     pub write_to: WriteTo,
     /// How long a request to be friends stands.
     pub friend_request: Duration,
+    /// How long a request to come into a group stands.
+    pub join_request: Duration,
+    /// The most members of a group; each may set itself a lower bound.
+    pub group_members_max: u32,
+    /// The most subscribers of a channel.
+    pub channel_members_max: u32,
     /// How long entries may be edited and recalled.
     pub changes: ChangeWindows,
     /// How often each user, device and key may ask.
@@ -163,6 +169,9 @@ impl Default for Settings {
             hook_deadline: Duration::from_secs(2),
             write_to: WriteTo::Anyone,
             friend_request: Duration::from_secs(7 * 24 * 3_600),
+            join_request: Duration::from_secs(7 * 24 * 3_600),
+            group_members_max: 100_000,
+            channel_members_max: 10_000_000,
             changes: ChangeWindows::default(),
             rates: Rates::default(),
             push_key: None,
@@ -238,6 +247,9 @@ impl Settings {
         }
         if self.media.bytes_max > (PARTS_MAX * PART_BYTES / 2) as u64 {
             return error("media_bytes", "must be at most 2097152000");
+        }
+        if self.group_members_max < 2 || self.channel_members_max < 2 {
+            return error("group_members_max", "groups and channels need room for two");
         }
         if self.reconnect_ms.0 > self.reconnect_ms.1 {
             return error("reconnect_ms", "must be [min, max]");

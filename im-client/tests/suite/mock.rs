@@ -288,6 +288,7 @@ pub(crate) fn line(last_seq: u64) -> ConvLine {
         last_seq: Seq(last_seq),
         read_seq: Seq(0),
         unread: 0,
+        mentions: 0,
         last: None,
         left: false,
     }

@@ -48,6 +48,8 @@ pub struct ConvLine {
     pub read_seq: Seq,
     /// *Say* entries of others above that, to 999.
     pub unread: u32,
+    /// Those of them that mention the user, by name or with everybody.
+    pub mentions: u32,
     /// The last entry.
     pub last: Option<Arc<Entry>>,
     /// The user is no member any more.
@@ -175,6 +177,8 @@ fn line_value(line: &ConvLine) -> Value {
         ("read_seq", line.read_seq.0.into()),
         ("unread", u64::from(line.unread).into()),
     ];
+    let mentions = u64::from(line.mentions);
+    out.extend((mentions > 0).then(|| ("mentions", mentions.into())));
     out.extend(line.title.as_deref().map(|title| ("title", title.into())));
     out.extend(line.last.as_ref().map(|entry| ("last", entry_value(entry))));
     out.extend(line.left.then_some(("left", true.into())));
@@ -193,6 +197,7 @@ fn line(mut f: Fields) -> Result<ConvLine, FieldError> {
         last_seq: Seq(f.count("last_seq")?),
         read_seq: Seq(f.count("read_seq")?),
         unread: u32::try_from(f.count("unread")?).unwrap_or(u32::MAX),
+        mentions: u32::try_from(f.opt_count("mentions")?.unwrap_or(0)).unwrap_or(u32::MAX),
         last: match f.value("last") {
             None => None,
             Some(value) => Some(Arc::new(entry(&mut f.inner("last", value)?)?)),

@@ -27,6 +27,14 @@ named! {
     }
 }
 
+impl ConversationKind {
+    /// Whether its members have roles, and come and go.
+    #[must_use]
+    pub const fn has_roles(self) -> bool {
+        matches!(self, Self::Group | Self::Channel)
+    }
+}
+
 named! {
     /// What a member may do in a group. Ordered: an owner is above an admin.
     #[derive(Serialize, Deserialize)]
@@ -38,6 +46,9 @@ named! {
         Admin = "admin",
         /// Everything, and gives roles. A group has exactly one.
         Owner = "owner",
+        /// Above everybody, and no member has it: where this is the least role that may do
+        /// something, nobody may.
+        Nobody = "nobody",
     }
 }
 
@@ -63,12 +74,20 @@ pub struct Conversation {
     pub member_count: u32,
     /// Whether those who join see only what comes after.
     pub hide_history: bool,
-    /// The least role that may say something here.
+    /// The least role that may say something here; [`Role::Nobody`] once it was disbanded.
     pub speaks: Role,
     /// How often entries of its log were erased.
     pub erasures: u64,
     /// Who alone may change the log now: see [`Write::Hold`](crate::port::Write::Hold).
     pub holder: Holder,
+}
+
+impl Conversation {
+    /// Whether it was disbanded: it is read, and nothing is said or changed in it any more.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.speaks == Role::Nobody
+    }
 }
 
 /// A user's place in a conversation, also of one who has left.

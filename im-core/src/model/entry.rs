@@ -29,6 +29,16 @@ pub enum Mentions {
 impl Mentions {
     /// The most users that one entry mentions by name.
     pub const USERS_MAX: usize = 100;
+
+    /// Whether a user is mentioned, by name or with everybody.
+    #[must_use]
+    pub fn includes(&self, user: &UserId) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Users(users) => users.contains(user),
+        }
+    }
 }
 
 /// What a client asks to store: a `send` frame.

@@ -64,8 +64,26 @@ named! {
         Expiry = "expiry",
         /// Messages that are pinned, by place. `Conversation`.
         Pin = "pin",
-        /// A conversation's settings, by name. `Conversation`.
+        /// A conversation's settings, key `""`: all in one. `Conversation`.
         Rule = "rule",
+        /// Who asks to come in, by user. `Conversation`.
+        JoinRequest = "join_request",
+        /// Links by which one comes in, by their secret. `Conversation`.
+        Invite = "invite",
+        /// Who may not come in again, by user. `Conversation`.
+        Ban = "ban",
+        /// What members are called here, by user. `Conversation`.
+        Nick = "nick",
+        /// Announcements, by the id of their entry. `Conversation`.
+        Announcement = "announcement",
+        /// Who has confirmed an announcement: its id `\n` user. `Conversation`.
+        Confirmed = "confirmed",
+        /// What is, or is to be, in the directory of a channel, key `""`. `Conversation`.
+        Listing = "listing",
+        /// The directory of public channels: words of the title `\n` `conv`. `Everyone`.
+        Listed = "listed",
+        /// What a user wants to be told of, by conversation. `User`.
+        Notify = "notify",
         /// Messages that wait for their time, by their `cm_id`. `User`.
         Scheduled = "scheduled",
         /// Sensitive words, as they are written. `Everyone`, owner `""`.
@@ -144,6 +162,7 @@ impl FactTable {
             | Self::Kept
             | Self::PushTarget
             | Self::PushMute
+            | Self::Notify
             | Self::Scheduled
             | Self::DataKey
             | Self::Erasure
@@ -157,9 +176,17 @@ impl FactTable {
             | Self::Cleared
             | Self::BlobGone
             | Self::OutPlace
-            | Self::OutDead => FactOwner::Conversation,
+            | Self::OutDead
+            | Self::JoinRequest
+            | Self::Invite
+            | Self::Ban
+            | Self::Nick
+            | Self::Announcement
+            | Self::Confirmed
+            | Self::Listing => FactOwner::Conversation,
             Self::Blob | Self::BlobRef => FactOwner::Blob,
             Self::Start
+            | Self::Listed
             | Self::Word
             | Self::Pack
             | Self::Shortcode
@@ -270,7 +297,7 @@ mod tests {
         let draft = |key: &str| FactKey::new(FactTable::Draft, "a", key).place();
         assert_eq!(draft("g"), draft("h"));
         assert_eq!(draft("g"), place_of(FactTable::Draft, "a"));
-        let rule = FactKey::new(FactTable::Rule, "g", "join").place();
+        let rule = FactKey::new(FactTable::Rule, "g", "").place();
         assert_eq!(rule, ConversationId::new("g").ok());
         assert_eq!(place_of(FactTable::Friend, "a"), None);
     }

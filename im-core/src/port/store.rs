@@ -21,7 +21,8 @@ pub struct Commit {
     pub expect_version: Option<Seq>,
     /// With `expect_version`: only a change of this member counts, so that a busy group's joins
     /// don't reject its messages. The commit is then rejected exactly when the version is another
-    /// one *and* this user is no member now or their [`Member::version`] is above the expected one.
+    /// one *and* this user is no member now, their [`Member::version`] is above the expected one,
+    /// or their role is below the one that [speaks](Conversation::speaks) now.
     pub actor: Option<UserId>,
     /// What to write, in this order.
     pub writes: Vec<Write>,
@@ -293,6 +294,8 @@ pub struct MembershipLine {
     pub member: Member,
     /// *Say* entries of others above their `read`, to 999; 0 when not asked for.
     pub unread: u32,
+    /// Of these, those that mention the user, by name or with everybody.
+    pub mentions: u32,
     /// The last entry that they may see; `None` when not asked for.
     pub last: Option<Entry>,
 }

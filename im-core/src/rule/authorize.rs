@@ -25,19 +25,37 @@ pub enum Action<'a> {
     },
     /// Read the log, up to what one may see.
     Pull,
-    /// See the conversation, its members; move one's own cursors; say that one is typing.
+    /// See the conversation; move one's own cursors; say that one is typing.
     See,
-    /// Add members.
+    /// See who is in it. Subscribers of a channel don't see each other.
+    SeeMembers,
+    /// Mention everybody, beside sending.
+    MentionAll,
+    /// Add members, or make a link by which they come in.
     Add,
     /// Remove a member.
     Remove(&'a Member),
-    /// Come in by oneself.
+    /// Keep somebody from coming in again: a member, or `None` for one who is not in.
+    Ban(Option<&'a Member>),
+    /// Come in by oneself, or ask to.
     Join {
-        /// Whether anybody may.
+        /// Whether anybody may, or this one was given a link.
         open: bool,
+        /// Whether this one was told not to come in again.
+        banned: bool,
     },
-    /// Set the title, who may speak, what those who join see, and who may join.
+    /// Set title, picture and description.
+    SetInfo,
+    /// Set who may do what: speak, join, see the history, and the [`Rights`].
     Configure,
+    /// Answer those who ask to come in, see links and bans, and end these.
+    Admit,
+    /// Make an announcement, or end it.
+    Announce,
+    /// Say what a member is called here.
+    SetNick(&'a Member),
+    /// End it for everybody.
+    Disband,
     /// Leave.
     Leave {
         /// How many members there are.
@@ -96,6 +114,35 @@ impl ChangeWindows {
     }
 }
 
+/// The least role that may do what is not for everybody, as a group or channel sets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rights {
+    /// Add members, and make links by which they come in.
+    pub add: Role,
+    /// Set title, picture and description.
+    pub info: Role,
+    /// Pin messages.
+    pub pin: Role,
+    /// Mention everybody.
+    pub mention_all: Role,
+}
+
+impl Rights {
+    /// All for admins and the owner.
+    pub const DEFAULT: Self = Self {
+        add: Role::Admin,
+        info: Role::Admin,
+        pin: Role::Admin,
+        mention_all: Role::Admin,
+    };
+}
+
+impl Default for Rights {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 /// What stands between the two users of a direct conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Barrier {
@@ -128,6 +175,8 @@ pub struct ActorView<'a> {
     pub kind: ConversationKind,
     /// The least role that may say something in it.
     pub speaks: Role,
+    /// The least roles for the rest. What the action does not ask for need not be known.
+    pub rights: Rights,
     /// The actor's place in it; `None` for a stranger.
     pub member: Option<&'a Member>,
     /// In a direct conversation: what stands between the two.
@@ -143,6 +192,7 @@ impl<'a> ActorView<'a> {
         Self {
             kind: there.kind,
             speaks: there.speaks,
+            rights: Rights::DEFAULT,
             member,
             barrier: Barrier::None,
             now,
@@ -159,8 +209,8 @@ pub fn authorize(action: Action<'_>, view: ActorView<'_>) -> Result<(), Failure>
         // Whatever its rows say: this log is read and written by no one's methods but the staff's.
         return refuse(ErrorCode::NotFound, "no such conversation");
     }
-    if let Action::Join { open } = action {
-        return may_join(open, view);
+    if let Action::Join { open, banned } = action {
+        return may_join(open, banned, view);
     }
     let Some(member) = view.member else {
         return refuse(ErrorCode::NotFound, "no such conversation");
@@ -172,8 +222,22 @@ pub fn authorize(action: Action<'_>, view: ActorView<'_>) -> Result<(), Failure>
             _ => refuse(ErrorCode::NotMember, "you are no longer a member"),
         };
     }
+    if let Action::Pull | Action::See = action {
+        return Ok(());
+    }
+    // Who is in what was disbanded may look back, and go.
+    let is_ended = view.speaks == Role::Nobody;
+    if is_ended && !matches!(action, Action::SeeMembers | Action::Leave { .. }) {
+        return refuse(ErrorCode::Forbidden, "it was disbanded");
+    }
     match action {
         Action::Pull | Action::See => Ok(()),
+        Action::SeeMembers if view.kind == ConversationKind::Channel => {
+            at_least(Role::Admin, member)
+        }
+        Action::SeeMembers => Ok(()),
+        Action::MentionAll if view.kind == ConversationKind::Direct => Ok(()),
+        Action::MentionAll => at_least(view.rights.mention_all, member),
         Action::Send(kind) => may_send(kind, member, view),
         Action::Change {
             kind,
@@ -189,30 +253,45 @@ pub fn authorize(action: Action<'_>, view: ActorView<'_>) -> Result<(), Failure>
         _ if view.kind == ConversationKind::Direct => {
             refuse(ErrorCode::Forbidden, "a direct conversation has no roles")
         }
-        Action::Add | Action::Configure if member.role >= Role::Admin => Ok(()),
-        Action::Remove(target) | Action::Mute(target) => may_act_on(member, target),
+        Action::Add => at_least(view.rights.add, member),
+        Action::SetInfo => at_least(view.rights.info, member),
+        Action::Configure | Action::Admit | Action::Ban(None) => at_least(Role::Admin, member),
+        Action::Announce => at_least(view.speaks.max(Role::Admin), member),
+        Action::Disband => at_least(Role::Owner, member),
+        Action::SetNick(target) if target.user == member.user => Ok(()),
+        Action::Remove(target)
+        | Action::Mute(target)
+        | Action::Ban(Some(target))
+        | Action::SetNick(target) => may_act_on(member, target),
         Action::Leave { member_count } => {
-            if member.role == Role::Owner && member_count > 1 {
+            if member.role == Role::Owner && member_count > 1 && !is_ended {
                 refuse(ErrorCode::Conflict, "make somebody else the owner first")
             } else {
                 Ok(())
             }
         }
         Action::SetRole { target, role } => may_set_role(member, target, role),
-        Action::Add | Action::Configure | Action::Join { .. } => {
-            refuse(ErrorCode::Forbidden, "only admins and the owner may")
-        }
+        Action::Join { .. } => refuse(ErrorCode::NotFound, "no such conversation"),
     }
 }
 
-fn may_join(open: bool, view: ActorView<'_>) -> Result<(), Failure> {
-    let is_joined = matches!(
-        view.kind,
-        ConversationKind::Group | ConversationKind::Channel
-    );
+fn at_least(role: Role, member: &Member) -> Result<(), Failure> {
+    if member.role >= role {
+        return Ok(());
+    }
+    let words = match role {
+        Role::Owner | Role::Nobody => "only the owner may",
+        _ => "only admins and the owner may",
+    };
+    refuse(ErrorCode::Forbidden, words)
+}
+
+fn may_join(open: bool, banned: bool, view: ActorView<'_>) -> Result<(), Failure> {
+    let open = open && view.kind.has_roles() && view.speaks != Role::Nobody;
     match view.member {
         Some(member) if member.is_in() => Ok(()),
-        _ if is_joined && open => Ok(()),
+        _ if open && banned => refuse(ErrorCode::Forbidden, "you may not come in again"),
+        _ if open => Ok(()),
         Some(_) => refuse(ErrorCode::Forbidden, "by invitation only"),
         None => refuse(ErrorCode::NotFound, "no such conversation"),
     }
@@ -225,18 +304,26 @@ fn may_send(kind: Kind, member: &Member, view: ActorView<'_>) -> Result<(), Fail
     if view.kind == ConversationKind::Direct {
         view.barrier.check()?;
     }
-    // What is one's own may be taken back also by who may no longer speak.
-    if !matches!(kind, Kind::React | Kind::Recall) && member.role < view.speaks {
+    if !may_speak(kind, member.role, view.speaks) {
         return refuse(ErrorCode::Forbidden, "only admins and the owner write here");
     }
     if let Some(until) = member.muted_until.filter(|until| *until > view.now) {
         let left_ms = until.0.saturating_sub(view.now.0).unsigned_abs();
         return Err(Failure::retry(ErrorCode::Muted, "you are muted", left_ms));
     }
-    if kind == Kind::Pin && view.kind != ConversationKind::Direct && member.role < Role::Admin {
-        return refuse(ErrorCode::Forbidden, "only admins and the owner pin");
+    if kind == Kind::Pin && view.kind != ConversationKind::Direct {
+        return at_least(view.rights.pin, member);
     }
     Ok(())
+}
+
+/// Whether such a one may send that kind. What is one's own may be taken back also by who may no
+/// longer speak, unless nobody may.
+pub(super) fn may_speak(kind: Kind, role: Role, speaks: Role) -> bool {
+    match kind {
+        Kind::React | Kind::Recall => speaks != Role::Nobody,
+        _ => role >= speaks,
+    }
 }
 
 fn may_change(
@@ -284,6 +371,9 @@ fn may_set_role(member: &Member, target: &Member, role: Role) -> Result<(), Fail
     if !target.is_in() {
         return refuse(ErrorCode::NotFound, "no such member");
     }
+    if role == Role::Nobody {
+        return refuse(ErrorCode::Forbidden, "nobody has that role");
+    }
     if member.user == target.user && role != Role::Owner {
         return refuse(ErrorCode::Conflict, "make somebody else the owner instead");
     }
@@ -294,5 +384,7 @@ fn refuse(code: ErrorCode, message: &str) -> Result<(), Failure> {
     Err(Failure::new(code, message))
 }
 
+#[cfg(test)]
+mod table;
 #[cfg(test)]
 mod tests;

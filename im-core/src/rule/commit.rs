@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use super::authorize::may_speak;
 use crate::model::{
     CmId, Conversation, ConversationId, ConversationKind, Entry, Epoch, FactKey, Holder, Member,
     MessageId, NewEntry, Role, Seq, Timestamp, UserId,
@@ -292,8 +293,18 @@ pub fn conflicts(commit: &Commit, there: Option<&Conversation>, actor: Option<&M
     let Some(expected) = commit.expect_version.filter(|it| *it != version) else {
         return false;
     };
-    // With an actor only their own row counts.
-    commit.actor.is_none() || actor.is_none_or(|row| !row.is_in() || row.version > expected)
+    let (Some(_), Some(there)) = (&commit.actor, there) else {
+        return true;
+    };
+    // With an actor only their own row counts, and whether such as they still speak: what was
+    // decided before everybody was told to be quiet is decided anew.
+    actor.is_none_or(|row| {
+        !row.is_in() || row.version > expected || !all_may_speak(commit, row.role, there)
+    })
+}
+
+fn all_may_speak(commit: &Commit, role: Role, there: &Conversation) -> bool {
+    appends(commit).all(|entry| may_speak(entry.body.kind(), role, there.speaks))
 }
 
 /// A conversation that begins, and its first members, in the order of their ids.

@@ -11,7 +11,7 @@ mod staff;
 mod timeline;
 mod words;
 
-pub use authorize::{Action, ActorView, Barrier, ChangeWindows, authorize};
+pub use authorize::{Action, ActorView, Barrier, ChangeWindows, Rights, authorize};
 pub use blob::{
     BLOB_NAME_CHARS_MAX, BLOBS_MAX, harmless_name, is_shown, may_name_blobs, named_blobs,
     names_blob, suits, with_found,

@@ -16,9 +16,11 @@ pub(crate) use self::hints::Hints;
 use self::sweep::sweep;
 pub(crate) use self::wire::BusMessage;
 use self::wire::{BusEntry, Created};
+use crate::cursors::tells_others;
 use crate::dispatch::News;
 use crate::moderation::List;
 use crate::node::Inner;
+use crate::rooms::RoomState;
 
 /// Heads remembered of conversations that nobody here belongs to.
 const OWN_HEADS_MAX: usize = 20_000;
@@ -167,15 +169,14 @@ impl Inner {
                 let Some(room) = self.rooms.get(&conv) else {
                     return;
                 };
+                let whose = user.clone();
                 let receipt = ServerFrame::Receipt {
                     conv,
                     user,
                     delivered,
                     read,
                 };
-                for (_, local) in room.state.lock().machine.users() {
-                    local.send_receipt(&receipt, None);
-                }
+                show_receipt(&room.state.lock(), &receipt, &whose);
             }
             BusMessage::Typing { conv, user } => self.show_typing(&conv, &user),
             BusMessage::Presence { user, online, at } => {
@@ -208,6 +209,16 @@ impl Inner {
                     room.state.lock().set_barrier(None, self.clock.now());
                 }
             }
+        }
+    }
+}
+
+/// Passes a mark on: to the user's own devices, and to others where they are told.
+fn show_receipt(state: &RoomState, receipt: &ServerFrame, whose: &UserId) {
+    let to_others = state.info.as_ref().is_some_and(tells_others);
+    for (user, local) in state.machine.users() {
+        if to_others || user == whose {
+            local.send_receipt(receipt, None);
         }
     }
 }

@@ -7,12 +7,44 @@ use im_core::port::{
 };
 use im_core::rule::{Action, ActorView, MemberEvent, MemberEventOp, authorize};
 
+use super::rules::Rules;
 use super::table::Call;
 use crate::appender::{failure, port_failure};
 use crate::node::Inner;
 
 /// How often a call decides anew because the members changed meanwhile.
-const DECIDE_TRIES_MAX: u32 = 8;
+pub(super) const DECIDE_TRIES_MAX: u32 = 8;
+
+/// What a decision is made on: the conversation, the users asked for, and what it has set, read
+/// after it.
+pub(super) struct Known {
+    pub(super) view: View,
+    pub(super) rules: Rules,
+    caller: UserId,
+}
+
+impl Known {
+    /// The caller's place.
+    pub(super) fn me(&self) -> Option<&Member> {
+        self.find(&self.caller)
+    }
+
+    /// A user's place, of those asked for.
+    pub(super) fn find(&self, user: &UserId) -> Option<&Member> {
+        let mut members = self.view.members.iter();
+        members.find(|member| member.user == *user)
+    }
+
+    /// A user's place, if they are a member now.
+    pub(super) fn find_in(&self, user: &UserId) -> Option<&Member> {
+        self.find(user).filter(|member| member.is_in())
+    }
+
+    /// A write that sets nothing, and moves the version: for what rooms hear of as a change.
+    pub(super) const fn touch(&self) -> Write {
+        Write::Speaks(self.view.conversation.speaks)
+    }
+}
 
 /// What a decision came to: the entry that tells of it, and what it changes.
 pub(super) struct Plan {
@@ -29,13 +61,6 @@ pub(super) const fn sees(view: &View) -> FirstSeq {
     }
 }
 
-fn find<'a>(view: &'a View, user: &UserId) -> Result<&'a Member, Failure> {
-    view.members
-        .iter()
-        .find(|member| member.user == *user)
-        .ok_or_else(|| Failure::new(ErrorCode::NotFound, "no such member"))
-}
-
 pub(super) fn plan(event: MemberEventOp, op: MemberOp, users: Vec<UserId>) -> Option<Plan> {
     if users.is_empty() {
         return None;
@@ -50,6 +75,11 @@ pub(super) fn plan(event: MemberEventOp, op: MemberOp, users: Vec<UserId>) -> Op
     })
 }
 
+/// The answer of what has none.
+pub(super) const fn nothing() -> Value {
+    Value::Object(Vec::new())
+}
+
 /// [`change`] of one member, whom the caller may see.
 pub(super) async fn change_one<F>(
     call: &Call<'_>,
@@ -58,13 +88,15 @@ pub(super) async fn change_one<F>(
     decide: F,
 ) -> Result<Value, Failure>
 where
-    F: Fn(&View, Option<&Member>, &Member) -> Result<Option<Plan>, Failure>,
+    F: Fn(&Known, &Member) -> Result<Option<Plan>, Failure>,
 {
     let users = std::slice::from_ref(user);
-    change(call, conv, users, |view: &View, me: Option<&Member>| {
+    change(call, conv, users, |known| {
         // A stranger must not learn who is in.
-        call.authorize(Action::See, view, me)?;
-        decide(view, me, find(view, user)?)
+        call.may(Action::See, known)?;
+        let member = known.find(user);
+        let no_member = || Failure::new(ErrorCode::NotFound, "no such member");
+        decide(known, member.ok_or_else(no_member)?)
     })
     .await
 }
@@ -78,28 +110,16 @@ pub(super) async fn change<F>(
     decide: F,
 ) -> Result<Value, Failure>
 where
-    F: Fn(&View, Option<&Member>) -> Result<Option<Plan>, Failure>,
+    F: Fn(&Known) -> Result<Option<Plan>, Failure>,
 {
-    let value = Value::Object(Vec::new());
     for _ in 0..DECIDE_TRIES_MAX {
-        let view = call.view(conv, users).await?;
-        let Some(plan) = decide(&view, call.me(&view))? else {
+        let known = call.known(conv, users).await?;
+        let Some(plan) = decide(&known)? else {
             // Nothing to change: it is as it was to be.
+            return Ok(nothing());
+        };
+        if let Some(value) = call.carry(&known, plan, nothing()).await? {
             return Ok(value);
-        };
-        let mut writes = vec![call.inner.server_entry(&call.caller.user, plan.body)];
-        writes.extend(plan.writes);
-        writes.extend(call.record(&value));
-        let commit = Commit {
-            conv: conv.clone(),
-            expect_version: Some(view.conversation.version),
-            actor: None,
-            writes,
-        };
-        match call.inner.appender.commit(commit).await {
-            Ok(_) => return Ok(value),
-            Err(Rejected::Conflict) => {}
-            Err(rejected) => return call.done_or(rejected),
         }
     }
     Err(failure(&Rejected::Conflict))
@@ -121,6 +141,78 @@ impl Call<'_> {
         );
         let view = self.inner.view(conv, &all).await?;
         view.ok_or_else(|| Failure::new(ErrorCode::NotFound, "no such conversation"))
+    }
+
+    /// [`view`](Self::view), and what it has set.
+    pub(super) async fn known(
+        &self,
+        conv: &ConversationId,
+        users: &[UserId],
+    ) -> Result<Known, Failure> {
+        let view = self.view(conv, users).await?;
+        let rules = match view.conversation.kind.has_roles() {
+            true => self.inner.rules(conv).await?,
+            false => Rules::new(),
+        };
+        let caller = self.caller.user.clone();
+        Ok(Known {
+            view,
+            rules,
+            caller,
+        })
+    }
+
+    /// May the caller do it?
+    pub(super) fn may(&self, action: Action<'_>, known: &Known) -> Result<(), Failure> {
+        let now = self.inner.clock.timestamp();
+        let actor = ActorView::of(&known.view.conversation, known.me(), now);
+        let rights = known.rules.rights;
+        authorize(action, ActorView { rights, ..actor })
+    }
+
+    /// Commits a plan on the condition that what it was made on still holds; `None` when it does
+    /// not.
+    pub(super) async fn carry(
+        &self,
+        known: &Known,
+        plan: Plan,
+        value: Value,
+    ) -> Result<Option<Value>, Failure> {
+        let mut writes = vec![self.inner.server_entry(&self.caller.user, plan.body)];
+        writes.extend(plan.writes);
+        self.carry_on(known, None, writes, value).await
+    }
+
+    /// The same of facts alone: the caller's own place must not have changed meanwhile.
+    pub(super) async fn carry_facts(
+        &self,
+        known: &Known,
+        writes: Vec<Write>,
+        value: Value,
+    ) -> Result<Option<Value>, Failure> {
+        let actor = Some(self.caller.user.clone());
+        self.carry_on(known, actor, writes, value).await
+    }
+
+    pub(super) async fn carry_on(
+        &self,
+        known: &Known,
+        actor: Option<UserId>,
+        mut writes: Vec<Write>,
+        value: Value,
+    ) -> Result<Option<Value>, Failure> {
+        writes.extend(self.record(&value));
+        let commit = Commit {
+            conv: known.view.conversation.id.clone(),
+            expect_version: Some(known.view.conversation.version),
+            actor,
+            writes,
+        };
+        match self.inner.appender.commit(commit).await {
+            Ok(_) => Ok(Some(value)),
+            Err(Rejected::Conflict) => Ok(None),
+            Err(rejected) => self.done_or(rejected).map(Some),
+        }
     }
 
     pub(super) fn me<'v>(&self, view: &'v View) -> Option<&'v Member> {

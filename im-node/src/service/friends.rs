@@ -3,7 +3,7 @@
 //! Everything that two users have about each other is written in one commit, placed with their
 //! direct conversation, whether that exists or not.
 
-use im_core::frame::{ErrorCode, Failure, Limits};
+use im_core::frame::{ErrorCode, Failure};
 use im_core::model::{Fact, FactKey, FactTable, Timestamp, UserId, Value, direct_id};
 use im_core::port::{Commit, Put, Rejected, Was, Write};
 use im_core::rule::Barrier;
@@ -310,10 +310,7 @@ impl Call<'_> {
         mut params: Params,
     ) -> Result<Value, Failure> {
         let after = params.opt_user("after")?;
-        let limit = params.opt_count("limit")?;
-        let limit = limit.unwrap_or(Limits::PAGE_ENTRIES as u64);
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let limit = limit.clamp(1, Limits::PAGE_ENTRIES_MAX);
+        let limit = params.page_limit()?;
         let after = after.map(|user| user.as_str().to_owned());
         let now = self.inner.clock.timestamp();
         let line = |fact: &Fact| (!is_over(fact, now)).then(|| line(fact));

@@ -1,7 +1,10 @@
 //! Taking parameters out of a request, with an error that names them.
 
-use im_core::frame::{ErrorCode, Failure};
-use im_core::model::{ConversationId, IdError, Seq, UserId, Value};
+use im_core::frame::{ErrorCode, Failure, Limits};
+use im_core::model::{ConversationId, IdError, MessageId, Role, Seq, UserId, Value};
+
+/// Characters of a picture's id or address.
+const PICTURE_CHARS_MAX: usize = 2_048;
 
 /// The parameters of a call.
 #[derive(Debug)]
@@ -22,6 +25,15 @@ impl Params {
             Some(Value::Text(text)) => Ok(Some(text.into_owned())),
             Some(_) => Err(bad(field, "must be a text")),
         }
+    }
+
+    /// Whether an empty text was given, which is taken then.
+    pub(crate) fn take_empty(&mut self, field: &str) -> bool {
+        let is_empty = self.0.get(field).and_then(Value::as_text) == Some("");
+        if is_empty {
+            self.0.take(field);
+        }
+        is_empty
     }
 
     pub(crate) fn text(&mut self, field: &str) -> Result<String, Failure> {
@@ -93,6 +105,60 @@ impl Params {
         }
     }
 
+    /// How many lines a page is to have.
+    pub(crate) fn page_limit(&mut self) -> Result<usize, Failure> {
+        self.page_limit_of(Limits::PAGE_ENTRIES, Limits::PAGE_ENTRIES_MAX)
+    }
+
+    /// The same with other bounds.
+    pub(crate) fn page_limit_of(&mut self, usual: usize, most: usize) -> Result<usize, Failure> {
+        let limit = self.opt_count("limit")?;
+        let limit = limit.map_or(usual, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(limit.clamp(1, most))
+    }
+
+    /// A role that somebody may have.
+    pub(crate) fn opt_role(&mut self, field: &str) -> Result<Option<Role>, Failure> {
+        self.opt_text(field)?
+            .map(|text| role(field, &text))
+            .transpose()
+    }
+
+    /// A message's id.
+    pub(crate) fn message(&mut self, field: &str) -> Result<MessageId, Failure> {
+        let text = self.text(field)?;
+        let id = text.parse().map(MessageId);
+        id.map_err(|_| bad(field, "must be a message's id"))
+    }
+
+    /// Short texts that people see, in order, none twice, at most so many.
+    pub(crate) fn opt_names(
+        &mut self,
+        field: &str,
+        most: usize,
+        chars_max: usize,
+    ) -> Result<Option<Vec<String>>, Failure> {
+        let items = match self.take(field) {
+            None => return Ok(None),
+            Some(Value::Array(items)) => items,
+            Some(_) => return Err(bad(field, "must be an array of texts")),
+        };
+        if items.len() > most {
+            let words = format!("{field}: has more than {most} texts");
+            return Err(Failure::new(ErrorCode::TooLarge, words));
+        }
+        let mut names = Vec::with_capacity(items.len());
+        for item in items {
+            let Value::Text(text) = item else {
+                return Err(bad(field, "must be an array of texts"));
+            };
+            names.push(checked(field, text.into_owned(), chars_max, is_hidden)?);
+        }
+        names.sort_unstable();
+        names.dedup();
+        Ok(Some(names))
+    }
+
     /// Any value.
     pub(crate) fn opt_value(&mut self, field: &str) -> Option<Value> {
         self.take(field)
@@ -145,20 +211,62 @@ pub(crate) fn checked_text(
     field: &str,
     chars_max: usize,
 ) -> Result<Option<String>, Failure> {
-    let Some(text) = params.opt_text(field)? else {
-        return Ok(None);
+    let text = params.opt_text(field)?;
+    text.map(|text| checked(field, text, chars_max, is_hidden))
+        .transpose()
+}
+
+/// [`checked_text`] of one or more lines.
+pub(crate) fn checked_lines(
+    params: &mut Params,
+    field: &str,
+    chars_max: usize,
+) -> Result<Option<String>, Failure> {
+    let text = params.opt_text(field)?;
+    let is_odd = |c| c != '\n' && is_hidden(c);
+    text.map(|text| checked(field, text, chars_max, is_odd))
+        .transpose()
+}
+
+/// A picture that is given: an address, or an uploaded object's id. Clients show it, so it must be
+/// no script.
+pub(crate) fn checked_picture(params: &mut Params, field: &str) -> Result<Option<String>, Failure> {
+    let text = checked_text(params, field, PICTURE_CHARS_MAX)?;
+    let is_odd = |text: &String| {
+        let is_address = text.starts_with("https://") || text.starts_with("http://");
+        text.contains(':') && !is_address
     };
+    if text.as_ref().is_some_and(is_odd) {
+        let words = "must start with https:// or http://, or be an id";
+        return Err(bad(field, words));
+    }
+    Ok(text)
+}
+
+/// A role by its name.
+pub(crate) fn role(field: &str, text: &str) -> Result<Role, Failure> {
+    Role::parse(text)
+        .filter(|role| *role != Role::Nobody)
+        .ok_or_else(|| bad(field, "must be owner, admin or member"))
+}
+
+fn checked(
+    field: &str,
+    text: String,
+    chars_max: usize,
+    is_odd: impl Fn(char) -> bool,
+) -> Result<String, Failure> {
     if text.chars().count() > chars_max {
         let words = format!("{field}: has more than {chars_max} characters");
         return Err(Failure::new(ErrorCode::TooLarge, words));
     }
-    if text.is_empty() || text.chars().any(is_hidden) {
+    if text.is_empty() || text.chars().any(is_odd) {
         return Err(bad(
             field,
             "is empty, or has control or direction characters",
         ));
     }
-    Ok(Some(text))
+    Ok(text)
 }
 
 /// Controls, and those that turn the direction of text (UAX #9) or join it out of sight.

@@ -4,7 +4,7 @@ use im_core::frame::{ErrorCode, Failure};
 use im_core::model::{FactKey, FactTable, UserId, Value};
 
 use super::facts::set;
-use super::params::{Params, bad, checked_text};
+use super::params::{Params, checked_picture, checked_text};
 use super::table::Call;
 use crate::moderation::{Seen, refused_word, visit_value};
 use crate::node::Inner;
@@ -13,8 +13,6 @@ use crate::node::Inner;
 const NAME_CHARS_MAX: usize = 64;
 /// Characters of what one says of oneself.
 const BIO_CHARS_MAX: usize = 500;
-/// Characters of a picture's id or address.
-const PICTURE_CHARS_MAX: usize = 2_048;
 /// Bytes of the embedder's own fields, as JSON.
 const CUSTOM_BYTES_MAX: usize = 4_096;
 /// Users in one call.
@@ -27,26 +25,13 @@ fn key(user: &UserId) -> FactKey {
 /// `profile.set`: the caller's profile is these fields, and no others.
 pub(super) async fn put(call: Call<'_>, mut params: Params) -> Result<Value, Failure> {
     let mut fields = Vec::new();
-    for (field, max) in [
-        ("name", NAME_CHARS_MAX),
-        ("bio", BIO_CHARS_MAX),
-        ("picture", PICTURE_CHARS_MAX),
-    ] {
+    for (field, max) in [("name", NAME_CHARS_MAX), ("bio", BIO_CHARS_MAX)] {
         let text = checked_text(&mut params, field, max)?;
-        // Clients show it, so it must be no script: an address, or an uploaded object's id.
-        let is_odd = |text: &String| {
-            let is_address = text.starts_with("https://") || text.starts_with("http://");
-            field == "picture" && text.contains(':') && !is_address
-        };
-        if text.as_ref().is_some_and(is_odd) {
-            return Err(bad(
-                field,
-                "must start with https:// or http://, or be an id",
-            ));
-        }
         let text = text.map(|text| call.inner.clean(field, text)).transpose()?;
         fields.extend(text.map(|text| (field, Value::from(text))));
     }
+    let picture = checked_picture(&mut params, "picture")?;
+    fields.extend(picture.map(|picture| ("picture", picture.into())));
     if let Some(mut custom) = params.opt_value("custom") {
         clean_custom(call.inner, &mut custom)?;
         if custom.to_json().len() > CUSTOM_BYTES_MAX {

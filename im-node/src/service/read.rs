@@ -13,6 +13,7 @@ use super::keep::hide_old;
 use crate::appender::port_failure;
 use crate::link::Link;
 use crate::node::Inner;
+use crate::veil::veiled;
 
 /// Conversations in one `synced`.
 const SYNC_LIMIT: usize = 100;
@@ -100,6 +101,11 @@ impl Inner {
         let last = member.left_seq.unwrap_or(conversation.head);
         let oldest = self.oldest(conversation.kind);
         let mut entries = self.read_page(&pull, first, last, oldest).await?;
+        for entry in &mut entries {
+            if let Some(other) = veiled(entry, conversation.kind, member) {
+                *entry = Arc::new(other);
+            }
+        }
         let more = match pull.range {
             PullRange::After(after) => {
                 let end = entries.last().map_or(after, |entry| entry.seq);
@@ -181,10 +187,13 @@ impl Inner {
         let now = self.clock.timestamp();
         let shown = |mut line: MembershipLine| {
             let oldest = self.oldest(line.conversation.kind);
-            line.last.iter_mut().for_each(|last| {
+            if let Some(last) = &mut line.last {
                 hide_ended(last, now);
                 hide_old(last, oldest);
-            });
+                if let Some(other) = veiled(last, line.conversation.kind, &line.member) {
+                    *last = other;
+                }
+            }
             conv_line(line)
         };
         let convs = lines
@@ -225,6 +234,7 @@ pub(crate) fn conv_line(line: MembershipLine) -> ConvLine {
         conversation,
         member,
         unread,
+        mentions,
         last,
     } = line;
     ConvLine {
@@ -236,6 +246,7 @@ pub(crate) fn conv_line(line: MembershipLine) -> ConvLine {
         last_seq: member.left_seq.unwrap_or(conversation.head),
         read_seq: member.read,
         unread,
+        mentions,
         last: last.map(Arc::new),
         left: member.left_seq.is_some(),
     }

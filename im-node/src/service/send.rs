@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use im_core::frame::{ErrorCode, Failure};
 use im_core::model::{
-    Body, ConversationId, ConversationKind, Draft, Family, Kind, NewEntry, Role, Seq, Target,
-    UserId, direct_id,
+    Body, ConversationId, ConversationKind, Draft, Family, Kind, Mentions, NewEntry, Role, Seq,
+    Target, UserId, direct_id,
 };
 use im_core::port::{
     Appended, Commit, Committed, LogQuery, NewConversation, Rejected, Standing, Verdict, View,
@@ -85,6 +85,7 @@ impl Inner {
             || (self.media.is_some() && may_name_blobs(draft.body.kind()))
             || draft.body.kind().family() == Family::Change
             || draft.body.kind() == Kind::Sticker
+            || draft.mentions == Mentions::All
             || draft.expires_ms.is_some()
         {
             return None;
@@ -195,11 +196,19 @@ impl Inner {
         let member = view.members.iter().find(|member| member.user == *user);
         let barrier = self.barrier(&view, user).await?;
         let now = self.clock.timestamp();
-        let actor = ActorView {
+        let mut actor = ActorView {
             barrier,
             ..ActorView::of(&view.conversation, member, now)
         };
+        let rules = match asks_for_rights(draft) && view.conversation.kind.has_roles() {
+            true => Some(self.rules(conv).await?),
+            false => None,
+        };
+        actor.rights = rules.as_ref().map_or(actor.rights, |rules| rules.rights);
         authorize(Action::Send(draft.body.kind()), actor)?;
+        if draft.mentions == Mentions::All {
+            authorize(Action::MentionAll, actor)?;
+        }
         let changed = match draft.body.kind().family() {
             Family::Change => Some(self.target(conv, draft, actor).await?),
             _ => None,
@@ -215,6 +224,8 @@ impl Inner {
         if let Some(target) = changed {
             self.mark(&mut commit, target, head).await?;
         }
+        // The rights may be others by the time that it is stored.
+        commit.writes.extend(rules.map(|rules| rules.same(conv)));
         Ok(commit)
     }
 
@@ -414,6 +425,11 @@ impl Inner {
         }
         Err(failure(&Rejected::Conflict))
     }
+}
+
+/// Whether a conversation may have set who may send such.
+fn asks_for_rights(draft: &Draft) -> bool {
+    draft.body.kind() == Kind::Pin || draft.mentions == Mentions::All
 }
 
 /// The conversation of a target.

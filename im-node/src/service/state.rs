@@ -30,6 +30,9 @@ pub(super) async fn states(call: Call<'_>, mut params: Params) -> Result<Value, 
     if to < from {
         return Ok(Value::object([("states", Value::from(Vec::new()))]));
     }
+    let view = call.view(&conv, &[]).await?;
+    let all = call.authorize(Action::SeeMembers, &view, call.me(&view));
+    let shown_to = all.is_err().then(|| call.caller.user.as_str());
     let facts = call.inner.marks(&conv, from, to, MARKS_MAX).await?;
     let whole = facts.len() < MARKS_MAX;
     let oldest = call.inner.oldest_in(&conv).await?;
@@ -38,7 +41,7 @@ pub(super) async fn states(call: Call<'_>, mut params: Params) -> Result<Value, 
         // What is as old as nothing is kept here is not given, also before it is erased.
         let mark = Mark::read(&fact.key.key, &fact.value);
         if let Some((seq, mark)) = mark.filter(|(_, mark)| Some(mark.at()) > oldest) {
-            states.entry(seq).or_default().add(mark);
+            states.entry(seq).or_default().add(mark, shown_to);
         }
     }
     // Of the last message some may be missing: it comes again, unless it is more than a page alone.
@@ -76,6 +79,8 @@ pub(super) async fn pins(call: Call<'_>, mut params: Params) -> Result<Value, Fa
 pub(super) async fn readers(call: Call<'_>, mut params: Params) -> Result<Value, Failure> {
     let conv = params.conv()?;
     let seq = place(&mut params, "seq")?;
+    let view = call.view(&conv, &[]).await?;
+    call.authorize(Action::SeeMembers, &view, call.me(&view))?;
     let (first, last) = call.seen(&conv).await?;
     if !(first..=last).contains(&seq) {
         return Err(Failure::new(ErrorCode::NotFound, "no such entry"));
@@ -133,7 +138,8 @@ struct State {
 }
 
 impl State {
-    fn add(&mut self, mark: Mark) {
+    /// With `shown_to`, who reacted is shown only if it was this user.
+    fn add(&mut self, mark: Mark, shown_to: Option<&str>) {
         match mark {
             Mark::Edit(edit) => self.fields.push((
                 "edited",
@@ -150,7 +156,8 @@ impl State {
             Mark::React { by, emoji, .. } => {
                 let (count, users) = self.reactions.entry(emoji).or_default();
                 *count += 1;
-                if users.len() < REACTORS_MAX {
+                let is_shown = shown_to.is_none_or(|user| user == by.as_str());
+                if is_shown && users.len() < REACTORS_MAX {
                     users.push(by.as_str().into());
                 }
             }

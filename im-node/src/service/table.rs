@@ -9,8 +9,9 @@ use im_core::port::RecordKey;
 
 use super::params::Params;
 use super::{
-    Caller, admin, blocks, erasure, export, forward, friends, groups, joining, media, messages,
-    own, privacy, profile, push, reports, schedule, search, state, stickers, watch,
+    Caller, admin, announcements, bans, blocks, channels, configure, erasure, export, forward,
+    friends, groups, invites, joining, media, members, messages, notify, own, privacy, profile,
+    push, reports, requests, schedule, search, state, stickers, watch,
 };
 use crate::appender::port_failure;
 use crate::moderation::banned;
@@ -135,10 +136,18 @@ methods! {
     "admin.words.remove" => admin::remove_words, Delete "/v1/admin/words";
     "admin.words.try" => admin::try_words, Post "/v1/admin/words/try";
     "audit.list" => admin::audit_list, Get "/v1/admin/audit";
+    "announcements.add" => announcements::add, Post "/v1/groups/{conv}/announcements";
+    "announcements.confirm" => announcements::confirm,
+        Put "/v1/groups/{conv}/announcements/{id}/confirmed";
+    "announcements.list" => announcements::list, Get "/v1/groups/{conv}/announcements";
+    "announcements.readers" => announcements::readers,
+        Get "/v1/groups/{conv}/announcements/{id}/readers";
+    "announcements.remove" => announcements::end, Delete "/v1/groups/{conv}/announcements/{id}";
     "blocks.add" => blocks::add, Post "/v1/blocks";
     "blocks.remove" => blocks::remove, Delete "/v1/blocks";
-    "channels.create" => joining::create_channel, Post "/v1/channels";
-    "conv.get" => groups::get, Get "/v1/conversations/{conv}";
+    "channels.create" => channels::create, Post "/v1/channels";
+    "channels.find" => channels::find, Get "/v1/channels";
+    "conv.get" => members::get, Get "/v1/conversations/{conv}";
     "conv.pins" => state::pins, Get "/v1/conversations/{conv}/pins";
     "conv.states" => state::states, Get "/v1/conversations/{conv}/states";
     "conv.list" => messages::list, Get "/v1/sync";
@@ -154,13 +163,23 @@ methods! {
     "friends.remove" => friends::unfriend, Delete "/v1/friends/{user}";
     "friends.requests" => friends::requests, Get "/v1/friends/requests";
     "friends.set" => friends::set, Put "/v1/friends/{user}";
+    "groups.accept" => requests::accept, Post "/v1/groups/{conv}/requests/{user}/accept";
     "groups.add" => groups::add, Post "/v1/groups/{conv}/members";
+    "groups.ask" => requests::ask, Post "/v1/groups/{conv}/requests";
+    "groups.ban" => bans::ban, Post "/v1/groups/{conv}/bans";
+    "groups.bans" => bans::bans, Get "/v1/groups/{conv}/bans";
     "groups.create" => groups::create, Post "/v1/groups";
+    "groups.disband" => groups::disband, Delete "/v1/groups/{conv}";
     "groups.join" => joining::join, Post "/v1/groups/{conv}/join";
     "groups.leave" => groups::leave, Post "/v1/groups/{conv}/leave";
-    "groups.set" => joining::set, Put "/v1/groups/{conv}";
-    "groups.members" => groups::members, Get "/v1/groups/{conv}/members";
+    "groups.set" => configure::set, Put "/v1/groups/{conv}";
+    "groups.members" => members::members, Get "/v1/groups/{conv}/members";
     "groups.mute" => groups::mute, Put "/v1/groups/{conv}/mute";
+    "groups.nick" => members::nick, Put "/v1/groups/{conv}/nick";
+    "groups.refuse" => requests::refuse, Post "/v1/groups/{conv}/requests/{user}/refuse";
+    "groups.requests" => requests::requests, Get "/v1/groups/{conv}/requests";
+    "groups.unask" => requests::unask, Delete "/v1/groups/{conv}/requests";
+    "groups.unban" => bans::unban, Delete "/v1/groups/{conv}/bans";
     "groups.remove" => groups::remove, Delete "/v1/groups/{conv}/members";
     "groups.role" => groups::role, Put "/v1/groups/{conv}/role";
     "me.erase" => erasure::erase, Post "/v1/me/erase";
@@ -172,6 +191,11 @@ methods! {
     "media.list" => media::list, Get "/v1/media";
     "media.remove" => media::remove, Delete "/v1/media/{blob}";
     "media.usage" => media::usage, Get "/v1/media/usage";
+    "invites.create" => invites::create, Post "/v1/groups/{conv}/invites";
+    "invites.get" => invites::get, Get "/v1/invites/{token}";
+    "invites.join" => invites::join, Post "/v1/invites/{token}/join";
+    "invites.list" => invites::list, Get "/v1/groups/{conv}/invites";
+    "invites.revoke" => invites::revoke, Delete "/v1/invites/{token}";
     "messages.forward" => forward::forward, Post "/v1/messages/forward";
     "messages.hidden" => own::hidden, Get "/v1/conversations/{conv}/hidden";
     "messages.hide" => own::hide, Put "/v1/conversations/{conv}/hidden";
@@ -185,6 +209,8 @@ methods! {
     "packs.collected" => stickers::collected, Get "/v1/packs/collected";
     "packs.get" => stickers::get, Get "/v1/packs/{pack}";
     "packs.list" => stickers::list, Get "/v1/packs";
+    "notify.list" => notify::list, Get "/v1/notify";
+    "notify.set" => notify::set_notify, Put "/v1/conversations/{conv}/notify";
     "privacy.get" => privacy::get, Get "/v1/privacy";
     "privacy.set" => privacy::put, Put "/v1/privacy";
     "profile.get" => profile::get, Post "/v1/profiles";

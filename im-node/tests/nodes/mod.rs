@@ -3,6 +3,7 @@
 mod bus;
 mod device;
 mod epoch;
+mod groups;
 mod kit;
 mod large;
 mod late;

@@ -128,6 +128,51 @@ impl World {
         assert_eq!(given, Ok(value), "{who} {method} {params}");
     }
 
+    /// A call on a conversation; `rest` are more fields, each after a comma.
+    pub(crate) async fn call_in(
+        &self,
+        who: &str,
+        method: &str,
+        conv: &ConversationId,
+        rest: &str,
+    ) -> Result<Value, ErrorCode> {
+        let params = format!(r#"{{"conv":"{}"{rest}}}"#, conv.as_str());
+        self.call(who, method, &params).await
+    }
+
+    /// The same, which must go well.
+    pub(crate) async fn does_in(
+        &self,
+        who: &str,
+        method: &str,
+        conv: &ConversationId,
+        rest: &str,
+    ) -> Value {
+        let done = self.call_in(who, method, conv, rest).await;
+        done.unwrap_or_else(|code| panic!("{who} {method} {rest}: {code:?}"))
+    }
+
+    /// The same, which must be refused.
+    pub(crate) async fn fails_in(
+        &self,
+        who: &str,
+        method: &str,
+        conv: &ConversationId,
+        rest: &str,
+        code: ErrorCode,
+    ) {
+        let refused = self.call_in(who, method, conv, rest).await;
+        assert_eq!(refused, Err(code), "{who} {method} {rest}");
+    }
+
+    /// A channel that anybody may join.
+    pub(crate) async fn channel(&self, owner: &str, rest: &str) -> ConversationId {
+        let params = format!(r#"{{"title":"News"{rest}}}"#);
+        let made = self.call(owner, "channels.create", &params).await.unwrap();
+        let conv = made.get("conv").and_then(Value::as_text).unwrap();
+        ConversationId::new(conv.to_owned()).unwrap()
+    }
+
     pub(crate) async fn group(&self, owner: &str, members: &[&str]) -> ConversationId {
         let members: Vec<Value> = members.iter().map(|id| Value::from(*id)).collect();
         let params = Value::object([("title", Value::from("G")), ("members", members.into())]);
@@ -234,4 +279,18 @@ pub(crate) fn items(value: &Value, field: &str) -> Vec<Value> {
         Some(Value::Array(items)) => items.clone(),
         other => panic!("{field}: {other:?}"),
     }
+}
+
+/// The texts of one field of the objects in a field of a value.
+pub(crate) fn each(value: &Value, field: &str, of: &str) -> Vec<String> {
+    let Some(Value::Array(items)) = value.get(field) else {
+        panic!("no {field} in {value:?}")
+    };
+    let text = |item: &Value| item.get(of).and_then(Value::as_text).map(str::to_owned);
+    items.iter().filter_map(text).collect()
+}
+
+/// An integer field.
+pub(crate) fn int(value: &Value, field: &str) -> i64 {
+    value.get(field).and_then(Value::as_int).unwrap()
 }

@@ -18,6 +18,7 @@ use super::dialect::Dialect;
 use super::row::{CONVERSATION, ENTRY, MEMBER};
 use super::statement::{Arg, Look, Statement};
 use crate::error::corrupt;
+use crate::mentions::{marks, mentions_sql};
 use crate::text::{UNREAD_MAX, say_kinds};
 
 /// Lines whose details one statement looks up.
@@ -96,6 +97,7 @@ impl<D: Dialect> Shared<D> {
                 conversation,
                 member,
                 unread: 0,
+                mentions: 0,
                 last: None,
             };
             (no, line)
@@ -192,13 +194,17 @@ impl<D: Dialect> Shared<D> {
     /// Counts, for lines of which there is something to count.
     async fn unread(&self, lines: &mut [(i64, MembershipLine)]) -> Result<(), PortError> {
         let say = say_kinds();
+        let mentioned = mentions_sql(|what, of| format!("POSITION({what} IN {of})"));
         let mut counts = Vec::new();
         for (at, (no, line)) in lines.iter().enumerate() {
             let (from, to) = seen(&line.conversation, &line.member);
             let above = line.member.read.max(Seq(from.0.saturating_sub(1)));
             if above < to {
+                let [first, later] = marks(&line.member.user);
                 counts.push([
                     at.into(),
+                    Arc::<str>::from(first).into(),
+                    Arc::<str>::from(later).into(),
                     (*no).into(),
                     above.into(),
                     to.into(),
@@ -212,18 +218,20 @@ impl<D: Dialect> Shared<D> {
         // Few texts: what is counted twice is the same twice.
         counts.resize(counts.len().next_power_of_two(), last);
         let one = format!(
-            "SELECT ?, (SELECT count(*) FROM (SELECT 1 FROM im_entry e WHERE e.conv = ? \
+            "SELECT ?, count(*), count(CASE WHEN t.mentioned THEN 1 END) FROM \
+             (SELECT {mentioned} AS mentioned FROM im_entry e WHERE e.conv = ? \
              AND e.seq > ? AND e.seq <= ? AND e.sender <> ? AND e.kind IN ({say}) \
-             LIMIT {UNREAD_MAX}) t)"
+             ORDER BY e.seq LIMIT {UNREAD_MAX}) t"
         );
         let mut statement = Statement::new(vec![one.as_str(); counts.len()].join(" UNION ALL "));
         for values in counts {
-            statement.args.extend::<[Arg; 5]>(values);
+            statement.args.extend::<[Arg; 7]>(values);
         }
         for mut row in self.fetch(statement).await? {
-            let (at, count) = (row.int()?, row.int()?);
+            let (at, count, mentions) = (row.int()?, row.int()?, row.int()?);
             if let Some((_, line)) = usize::try_from(at).ok().and_then(|at| lines.get_mut(at)) {
                 line.unread = count.unsigned_abs() as u32;
+                line.mentions = mentions.unsigned_abs() as u32;
             }
         }
         Ok(())

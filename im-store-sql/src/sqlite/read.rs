@@ -19,6 +19,7 @@ use sqlx::{Arguments, Row};
 use super::statement::{TEXTS, USERS_MAX};
 use super::{Shared, facts, records, rows, sql};
 use crate::error::port_error;
+use crate::mentions::marks;
 use crate::text::UNREAD_MAX;
 
 /// What the tail knew of a conversation at one moment.
@@ -146,6 +147,7 @@ impl Shared {
                 conversation,
                 member,
                 unread: 0,
+                mentions: 0,
                 last: None,
             };
             if detail {
@@ -264,11 +266,18 @@ impl Shared {
                 && entry.from != member.user
                 && entry.body.kind().family() == Family::Say
         };
-        let mut unread = tail.iter().filter(counts).take(UNREAD_MAX).count();
-        if from.next() < below && unread < UNREAD_MAX {
-            unread += self.count_say(no, &member.user, from, last, below).await?;
+        let (mut unread, mut mentions) = match from.next() < below {
+            true => self.count_say(no, &member.user, from, last, below).await?,
+            false => (0, 0),
+        };
+        // The first ones are counted, and the tail's come last.
+        let in_tail = tail.iter().filter(counts);
+        for entry in in_tail.take(UNREAD_MAX.saturating_sub(unread)) {
+            unread += 1;
+            mentions += usize::from(entry.mentions.includes(&member.user));
         }
-        line.unread = u32::try_from(unread.min(UNREAD_MAX)).unwrap_or(u32::MAX);
+        line.unread = u32::try_from(unread).unwrap_or(u32::MAX);
+        line.mentions = u32::try_from(mentions).unwrap_or(u32::MAX);
         Ok(())
     }
 
@@ -279,8 +288,11 @@ impl Shared {
         from: Seq,
         last: Seq,
         below: Seq,
-    ) -> Result<usize, PortError> {
-        let count: i64 = sqlx::query_scalar(TEXTS.count_say.clone())
+    ) -> Result<(usize, usize), PortError> {
+        let [first, later] = marks(user);
+        let (count, mentions): (i64, i64) = sqlx::query_as(TEXTS.count_say.clone())
+            .bind(first)
+            .bind(later)
             .bind(no)
             .bind(sql(from))
             .bind(sql(last))
@@ -289,7 +301,8 @@ impl Shared {
             .fetch_one(&self.readers)
             .await
             .map_err(port_error)?;
-        Ok(usize::try_from(count).unwrap_or(0))
+        let size = |count: i64| usize::try_from(count).unwrap_or(0);
+        Ok((size(count), size(mentions)))
     }
 
     pub(super) async fn changed(&self, since: Stamp, limit: usize) -> Result<Changed, PortError> {

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use sqlx::SqlStr;
 
 use super::rows::{CONVERSATION, ENTRY, MEMBER, PACKED};
+use crate::mentions::mentions_sql;
 use crate::text::{UNREAD_MAX, own, say_kinds};
 
 /// The most rows of one statement: 256 rows of 13 columns stay below SQLite's 32,766 parameters.
@@ -122,7 +123,7 @@ pub(super) struct Texts {
     pub(super) sent_anywhere: SqlStr,
     /// What the indexes have not, after an `n`.
     pub(super) tail: SqlStr,
-    /// *Say* entries of others, to [`UNREAD_MAX`].
+    /// *Say* entries of others, to [`UNREAD_MAX`], and those of them that mention a user.
     pub(super) count_say: SqlStr,
     /// The indexes.
     pub(super) index_seq: Exact,
@@ -244,9 +245,11 @@ fn log(order: &str) -> SqlStr {
 
 fn count_say() -> SqlStr {
     own(format!(
-        "SELECT count(*) FROM (SELECT 1 FROM im_entry_seq s JOIN im_entry e ON e.n = s.n \
+        "SELECT count(*), count(CASE WHEN mentioned THEN 1 END) FROM (SELECT {} AS mentioned \
+         FROM im_entry_seq s JOIN im_entry e ON e.n = s.n \
          WHERE s.conv = ? AND s.seq > ? AND s.seq <= ? AND s.seq < ? AND e.sender <> ? \
-         AND e.kind IN ({}) LIMIT {UNREAD_MAX})",
+         AND e.kind IN ({}) ORDER BY s.seq LIMIT {UNREAD_MAX})",
+        mentions_sql(|what, of| format!("instr({of}, {what})")),
         say_kinds()
     ))
 }

@@ -195,7 +195,7 @@ impl Log {
         } else {
             &[] as &[Entry]
         };
-        let unread = visible
+        let unread: Vec<_> = visible
             .iter()
             .filter(|entry| {
                 entry.seq > member.read
@@ -203,11 +203,15 @@ impl Log {
                     && entry.body.kind().family() == Family::Say
             })
             .take(UNREAD_MAX)
-            .count();
+            .collect();
+        let mentions = unread
+            .iter()
+            .filter(|it| it.mentions.includes(&member.user));
         MembershipLine {
             conversation: self.conversation.clone(),
             member: member.clone(),
-            unread: unread as u32,
+            unread: unread.len() as u32,
+            mentions: mentions.count() as u32,
             last: visible.last().cloned(),
         }
     }

@@ -17,7 +17,7 @@ const NO: &str = "forbidden";
 
 /// What each may do: the owner, a member, one who was removed, a stranger. What is allowed changes
 /// nothing, so that each can be asked by both doors.
-const VERDICTS: [(&str, &str, [&str; 4]); 14] = [
+const VERDICTS: [(&str, &str, [&str; 4]); 24] = [
     ("conv.get", "", [OK, OK, LEFT, NONE]),
     ("conv.entries", r#""after":0"#, [OK, OK, OK, NONE]),
     ("conv.entries", r#""before":9"#, [OK, OK, OK, NONE]),
@@ -47,11 +47,21 @@ const VERDICTS: [(&str, &str, [&str; 4]); 14] = [
         r#""user":"ana","ms":9"#,
         [NO, NO, LEFT, NONE],
     ),
+    ("groups.ask", "", [OK, OK, NO, NONE]),
+    ("groups.ban", r#""user":"ana""#, [NO, NO, LEFT, NONE]),
+    ("groups.bans", "", [OK, NO, LEFT, NONE]),
+    ("groups.nick", "", [OK, OK, LEFT, NONE]),
+    ("groups.requests", "", [OK, NO, LEFT, NONE]),
+    ("groups.set", r#""speaks":"member""#, [OK, NO, LEFT, NONE]),
+    ("groups.unban", r#""user":"eve""#, [OK, NO, LEFT, NONE]),
+    ("announcements.list", "", [OK, OK, LEFT, NONE]),
+    ("invites.list", "", [OK, NO, LEFT, NONE]),
+    ("notify.set", "", [OK, OK, LEFT, NONE]),
     ("groups.leave", "", ["conflict", OK, LEFT, NONE]),
 ];
 
 /// Names of parameters.
-const PARAMS: [&str; 26] = [
+const PARAMS: [&str; 42] = [
     "conv",
     "user",
     "users",
@@ -78,6 +88,22 @@ const PARAMS: [&str; 26] = [
     "mime",
     "sha256",
     "by_url",
+    "about",
+    "picture",
+    "speaks",
+    "join",
+    "rights",
+    "members_max",
+    "listed",
+    "topics",
+    "open",
+    "note",
+    "why",
+    "uses",
+    "token",
+    "nick",
+    "q",
+    "topics_off",
 ];
 
 struct Doors {
@@ -245,6 +271,8 @@ async fn every_parameter_of_every_type_is_taken_or_refused_and_never_an_internal
             ("size", "1".to_owned()),
             ("blob", r#""b-0000000000000001""#.to_owned()),
             ("body", r#"{"kind":"text","text":"x"}"#.to_owned()),
+            ("text", r#""x""#.to_owned()),
+            ("id", r#""1""#.to_owned()),
         ];
         for name in PARAMS {
             for value in VALUES {

@@ -58,6 +58,7 @@ fn line(last_seq: u64) -> ConvLine {
         last_seq: Seq(last_seq),
         read_seq: Seq(0),
         unread: 0,
+        mentions: 0,
         last: None,
         left: false,
     }

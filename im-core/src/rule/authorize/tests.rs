@@ -20,6 +20,7 @@ fn verdict(action: Action<'_>, member: Option<&Member>) -> Result<(), ErrorCode>
     let view = ActorView {
         kind: ConversationKind::Group,
         speaks: Role::Member,
+        rights: Rights::DEFAULT,
         member,
         barrier: Barrier::None,
         now: Timestamp(10),
@@ -144,6 +145,7 @@ fn the_muted_may_try_again_when_it_ends() {
     let view = |now| ActorView {
         kind: ConversationKind::Group,
         speaks: Role::Member,
+        rights: Rights::DEFAULT,
         member: Some(&me),
         barrier: Barrier::None,
         now: Timestamp(now),
@@ -166,6 +168,7 @@ fn a_block_refuses_in_direct_and_not_in_groups() {
         let view = ActorView {
             kind,
             speaks: Role::Member,
+            rights: Rights::DEFAULT,
             member: Some(&me),
             barrier: Barrier::Blocked,
             now: Timestamp(0),
@@ -180,6 +183,7 @@ fn what_keeps_from_sending_keeps_from_changing() {
         let view = ActorView {
             kind: conversation,
             speaks: Role::Member,
+            rights: Rights::DEFAULT,
             member: Some(me),
             barrier: if blocked {
                 Barrier::Blocked
@@ -229,6 +233,7 @@ fn in_a_channel_few_write_and_all_react() {
         let view = ActorView {
             kind: ConversationKind::Channel,
             speaks: Role::Admin,
+            rights: Rights::DEFAULT,
             member: Some(&me),
             barrier: Barrier::None,
             now: Timestamp(0),
@@ -247,6 +252,7 @@ fn in_direct_nobody_is_above() {
     let view = ActorView {
         kind: ConversationKind::Direct,
         speaks: Role::Member,
+        rights: Rights::DEFAULT,
         member: Some(&me),
         barrier: Barrier::None,
         now: Timestamp(0),
@@ -299,6 +305,7 @@ fn a_change_comes_in_time_or_from_above() {
         let view = ActorView {
             kind: ConversationKind::Group,
             speaks: Role::Member,
+            rights: Rights::DEFAULT,
             member: Some(me),
             barrier: Barrier::None,
             now: Timestamp(now),
@@ -337,6 +344,7 @@ fn where_only_admins_speak_members_still_react_and_take_back() {
         let view = ActorView {
             kind: ConversationKind::Group,
             speaks: Role::Admin,
+            rights: Rights::DEFAULT,
             member: Some(me),
             barrier: Barrier::None,
             now: Timestamp(0),
@@ -362,14 +370,16 @@ fn a_stranger_joins_what_is_open_and_learns_nothing_of_the_rest() {
         (ConversationKind::Desk, false),
     ] {
         let join = |open, member| {
+            let banned = false;
             let view = ActorView {
                 kind,
                 speaks: Role::Member,
+                rights: Rights::DEFAULT,
                 member,
                 barrier: Barrier::None,
                 now: Timestamp(0),
             };
-            authorize(Action::Join { open }, view).map_err(|failure| failure.code)
+            authorize(Action::Join { open, banned }, view).map_err(|failure| failure.code)
         };
         let open = |refused| if joined { Ok(()) } else { Err(refused) };
         assert_eq!(join(true, None), open(ErrorCode::NotFound));
@@ -404,7 +414,10 @@ fn the_audit_log_is_nobodys_whatever_its_rows_say() {
         Action::See,
         Action::Add,
         Action::Remove(&other),
-        Action::Join { open: true },
+        Action::Join {
+            open: true,
+            banned: false,
+        },
         Action::Configure,
         Action::Leave { member_count: 2 },
         Action::SetRole {
@@ -424,6 +437,7 @@ fn the_audit_log_is_nobodys_whatever_its_rows_say() {
             let view = ActorView {
                 kind: ConversationKind::Audit,
                 speaks: Role::Member,
+                rights: Rights::DEFAULT,
                 member,
                 barrier: Barrier::None,
                 now: Timestamp(0),

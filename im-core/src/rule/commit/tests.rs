@@ -126,3 +126,37 @@ fn a_change_does_what_it_says_to_whom_it_can() {
     let back = change_member(&mut there, Some(gone), &add(FirstSeq::All), Seq(12)).unwrap();
     assert_eq!((back.first_seq, there.member_count), (Seq(1), 3));
 }
+
+#[test]
+fn what_was_decided_before_all_were_told_to_be_quiet_is_decided_anew() {
+    let row = newcomer(&user("a"), Role::Member, Seq(1));
+    let admin = newcomer(&user("a"), Role::Admin, Seq(1));
+    let sends = |kind| Commit {
+        writes: vec![Write::Append(NewEntry {
+            id: MessageId(1),
+            from: user("a"),
+            at: Timestamp(1),
+            cm_id: None,
+            digest: 0,
+            body: crate::model::Body::of(kind, []),
+            reply_to: None,
+            mentions: crate::model::Mentions::None,
+            expires_at: None,
+        })],
+        ..commit(Some(6), Some("a"))
+    };
+    use crate::model::Kind::{React, Text};
+    for (speaks, kind, row, may) in [
+        (Role::Member, Text, &row, true),
+        (Role::Admin, Text, &row, false),
+        (Role::Admin, React, &row, true),
+        (Role::Admin, Text, &admin, true),
+        (Role::Nobody, Text, &admin, false),
+        (Role::Nobody, React, &admin, false),
+    ] {
+        let mut there = group(9, 7);
+        there.speaks = speaks;
+        let verdict = check(&sends(kind), Some(&there), Some(row));
+        assert_eq!(verdict.is_ok(), may, "{speaks:?} {kind:?}");
+    }
+}

@@ -278,6 +278,7 @@ impl Run {
             last_seq: Seq(log.head()),
             read_seq: Seq(0),
             unread: 0,
+            mentions: 0,
             last: None,
             left: log.left.is_some(),
         }

@@ -2,19 +2,17 @@
 
 use im_core::frame::{Failure, Limits};
 use im_core::model::Value;
-use im_core::model::{
-    Conversation, ConversationId, ConversationKind, Member, Role, Stamps, UserId,
-};
+use im_core::model::{Conversation, ConversationId, ConversationKind, Role, Stamps, UserId};
 use im_core::port::{MemberOp, View, Write};
 use im_core::rule::{MemberEventOp, Power};
 
 use super::{Act, is_joined, limit, why};
 use crate::appender::port_failure;
-use crate::service::decide::{Plan, change, plan};
-use crate::service::facts::set;
-use crate::service::groups::{MUTE_MS_MAX, USERS_MAX, member_value};
-use crate::service::joining::join_key;
+use crate::service::decide::{Known, change, plan};
+use crate::service::groups::{MUTE_MS_MAX, USERS_MAX, forget, forget_names};
+use crate::service::members::member_value;
 use crate::service::params::{Params, bad};
+use crate::service::rules::Door;
 use crate::service::table::Call;
 
 /// Conversations looked at in one call: each is read.
@@ -71,7 +69,7 @@ pub(in crate::service) async fn members(
     let mut found = found.await.map_err(|error| port_failure(&error))?;
     let more = found.len() > limit;
     found.truncate(limit);
-    let lines: Vec<Value> = found.iter().map(member_value).collect();
+    let lines: Vec<Value> = found.iter().map(|it| member_value(it, None)).collect();
     Ok(Value::object([
         ("members", Value::from(lines)),
         ("more", more.into()),
@@ -112,8 +110,8 @@ pub(in crate::service) async fn mute(call: Call<'_>, mut params: Params) -> Resu
     is_joined(&call.staff_view(&conv).await?)?;
     let until = (ms > 0).then(|| call.inner.clock.timestamp().plus_ms(ms));
     let users = [user];
-    let decide = |view: &View, _: Option<&Member>| {
-        let there: Vec<UserId> = those_in(view, &users);
+    let decide = |known: &Known| {
+        let there: Vec<UserId> = those_in(&known.view, &users);
         if there.is_empty() {
             let words = "no such member";
             return Err(Failure::new(im_core::frame::ErrorCode::NotFound, words));
@@ -155,20 +153,32 @@ impl Call<'_> {
         users: &[UserId],
         closing: bool,
     ) -> Result<Value, Failure> {
-        change(self, conv, users, |view: &View, _: Option<&Member>| {
-            let gone = those_in(view, users);
+        let value = change(self, conv, users, |known| {
+            let gone = those_in(&known.view, users);
+            let mut forgotten = match closing {
+                true => forget_names(conv, &gone),
+                false => forget(known, &gone),
+            };
             let made = plan(MemberEventOp::Remove, MemberOp::Remove, gone);
-            let close = |mut made: Plan| {
+            Ok(made.map(|mut made| {
+                made.writes.append(&mut forgotten);
                 if closing {
-                    made.writes.push(Write::Speaks(Role::Owner));
-                    let invite = Value::from("invite").to_json();
-                    made.writes.push(set(join_key(conv), invite));
+                    let mut rules = known.rules.clone();
+                    rules.door = Door::Invite;
+                    rules.listed = false;
+                    rules.staff.clear();
+                    made.writes.push(Write::Speaks(Role::Nobody));
+                    made.writes.push(rules.put(conv));
+                    made.writes.push(self.relist(known));
                 }
                 made
-            };
-            Ok(made.map(close))
+            }))
         })
-        .await
+        .await?;
+        if closing {
+            self.inner.list_soon(conv);
+        }
+        Ok(value)
     }
 
     async fn close(&self, conv: &ConversationId) -> Result<Value, Failure> {

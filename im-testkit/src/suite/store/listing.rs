@@ -1,7 +1,7 @@
 //! A user's list: its order, its pages, what a line shows.
 
-use im_core::model::{Body, Kind, Role, Stamps};
-use im_core::port::{FirstSeq, MemberOp};
+use im_core::model::{Body, Kind, Mentions, NewEntry, Role, Seq, Stamps};
+use im_core::port::{FirstSeq, MemberOp, Write};
 
 use super::kit::*;
 
@@ -119,6 +119,47 @@ pub async fn every_say_kind_counts_as_unread(store: Shared) {
         let expected = u32::from(kind.family() == im_core::model::Family::Say);
         assert_eq!(line(&store, "al", id).await.unread, expected, "{id}");
     }
+}
+
+/// Of what is unread, what mentions the user is counted: by name or with everybody, not what they
+/// said themselves, not what was read or erased, and nobody whose name only looks like it.
+pub async fn mentions_are_counted_among_the_unread(store: Shared) {
+    let names = ["al", "a", "l", "x\"al", "bo"];
+    group(&store, "g", &names).await;
+    let mentions = |ids: &[&str]| Mentions::Users(ids.iter().map(|id| user(id)).collect());
+    let counts = async |who| {
+        let line = line(&store, who, "g").await;
+        (line.unread, line.mentions)
+    };
+    let table = [
+        ("bo", Mentions::None, [(1, 0), (1, 0), (1, 0)]),
+        ("bo", mentions(&["al"]), [(2, 1), (2, 0), (2, 0)]),
+        ("bo", mentions(&["x\"al", "a"]), [(3, 1), (3, 1), (3, 1)]),
+        ("bo", Mentions::All, [(4, 2), (4, 2), (4, 2)]),
+        ("al", mentions(&["al", "a"]), [(4, 2), (5, 3), (5, 2)]),
+        ("bo", mentions(&["l", "al"]), [(5, 3), (6, 3), (6, 2)]),
+    ];
+    for (from, mentions, expected) in table {
+        let entry = NewEntry {
+            mentions,
+            ..said(from, "x")
+        };
+        Change::to("g").append(entry).done(&store).await;
+        for (who, expected) in ["al", "a", "x\"al"].into_iter().zip(expected) {
+            assert_eq!(counts(who).await, expected, "{who}");
+        }
+    }
+    let erase = Write::Erase(vec![Seq(6)]);
+    Change::to("g").write(erase).done(&store).await;
+    assert_eq!(counts("al").await, (4, 2));
+    for (read, expected) in [(1, (3, 2)), (2, (2, 1)), (4, (0, 0))] {
+        Change::to("g").read("al", read).done(&store).await;
+        assert_eq!(counts("al").await, expected, "read up to {read}");
+    }
+    let plain = store
+        .memberships(&user("a"), &Stamps::START, 9, false)
+        .await;
+    assert_eq!(plain.unwrap().lines[0].mentions, 0);
 }
 
 /// `unread` is counted to 999.

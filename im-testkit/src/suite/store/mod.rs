@@ -103,6 +103,7 @@ macro_rules! store_suite {
             a_line_shows_what_is_now
             unread_counts_what_others_say
             every_say_kind_counts_as_unread
+            mentions_are_counted_among_the_unread
             unread_is_counted_to_999
             details_are_given_only_when_asked_for
             who_joined_later_counts_from_there
@@ -146,6 +147,7 @@ macro_rules! store_suite {
             another_version_is_a_conflict
             with_an_actor_only_their_own_change_is_a_conflict
             an_actor_who_left_is_a_conflict
+            an_actor_who_was_told_to_be_quiet_is_a_conflict
         }
     };
 }

@@ -1,7 +1,7 @@
 //! The version: what moves it, and what it refuses.
 
-use im_core::model::Seq;
-use im_core::port::{FirstSeq, MemberOp, Rejected};
+use im_core::model::{Role, Seq};
+use im_core::port::{FirstSeq, MemberOp, Rejected, Write};
 
 use super::kit::*;
 
@@ -99,4 +99,22 @@ pub async fn an_actor_who_left_is_a_conflict(store: Shared) {
     for who in ["bo", "stranger"] {
         assert_rejected!(by(who, left).on(&store).await, Rejected::Conflict);
     }
+}
+
+/// What an actor was to say is refused when such as they were told to be quiet meanwhile, and
+/// everybody's when it was ended.
+pub async fn an_actor_who_was_told_to_be_quiet_is_a_conflict(store: Shared) {
+    group(&store, "g", &["al", "bo"]).await;
+    let by = |who, version| Change::to("g").say(who, "x").expect(version).actor(who);
+    let old = conversation(&store, "g").await.version;
+    let speaks = |role| Change::to("g").write(Write::Speaks(role)).tell("quiet");
+    speaks(Role::Admin).done(&store).await;
+    assert_rejected!(by("bo", old).on(&store).await, Rejected::Conflict);
+    by("al", old).done(&store).await;
+    speaks(Role::Nobody).done(&store).await;
+    let there = conversation(&store, "g").await;
+    assert!(there.is_ended());
+    assert_rejected!(by("al", old).on(&store).await, Rejected::Conflict);
+    speaks(Role::Member).done(&store).await;
+    by("bo", old).done(&store).await;
 }

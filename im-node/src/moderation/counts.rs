@@ -23,7 +23,7 @@ const DAY_MS: u64 = 24 * 3_600 * 1_000;
 #[derive(Debug)]
 pub(crate) struct Counts {
     start: u64,
-    /// The last is today; those before are not written yet.
+    /// In order; the last is today, those before are not written yet.
     days: Mutex<Vec<Day>>,
 }
 
@@ -64,18 +64,22 @@ impl Counts {
     fn today(&self, now: Timestamp, count: impl FnOnce(&mut Day)) {
         let number = day_of(now);
         let mut days = self.days.lock();
-        if days.last().is_none_or(|day| day.number != number) {
-            if days.len() >= WAITING_MAX {
-                days.remove(0);
+        // Who read the clock before midnight may come after who read it later. A day's row is
+        // written whole, so a second one must not begin: what is late counts as the next day's.
+        let at = match days.iter().position(|day| day.number >= number) {
+            Some(at) => at,
+            None => {
+                if days.len() >= WAITING_MAX {
+                    days.remove(0);
+                }
+                days.push(Day {
+                    number,
+                    ..Day::default()
+                });
+                days.len() - 1
             }
-            days.push(Day {
-                number,
-                ..Day::default()
-            });
-        }
-        if let Some(day) = days.last_mut() {
-            count(day);
-        }
+        };
+        count(&mut days[at]);
     }
 
     /// What is to be written.
@@ -196,6 +200,24 @@ mod tests {
         ] {
             assert_eq!(date(day_of(Timestamp(at))), expected);
         }
+    }
+
+    #[test]
+    fn a_clock_that_was_read_before_midnight_makes_no_second_row_of_a_day() {
+        let counts = Counts::new(3);
+        let (one, two) = (Timestamp(DAY_MS as i64 - 1), Timestamp(DAY_MS as i64));
+        for (at, messages) in [(one, 2), (two, 5), (one, 3), (two, 1)] {
+            counts.stored(at, messages, 0);
+        }
+        let rows = |counts: &Counts| -> Vec<_> {
+            let new = counts.take_new();
+            new.iter().map(|day| (day.number, day.messages)).collect()
+        };
+        assert_eq!(rows(&counts), [(0, 5), (1, 6)]);
+        // The day is written, and its row must not be written over: it counts as the next one's.
+        counts.put_back(true, 0);
+        counts.stored(one, 4, 0);
+        assert_eq!(rows(&counts), [(1, 10)]);
     }
 
     #[test]

@@ -61,25 +61,20 @@ pub(crate) enum Class {
     Write,
 }
 
-/// What reaches others unasked.
-const ASKS: [&str; 6] = [
-    "friends.ask",
-    "groups.add",
-    "groups.invite",
-    "groups.join",
-    "invites.join",
-    "reports.add",
-];
+/// What reaches others unasked, beside whatever asks or joins.
+const ASKS: [&str; 2] = ["groups.add", "reports.add"];
+/// What begins an upload.
+const UPLOADS: [&str; 1] = ["media.create"];
 
 impl Class {
     pub(crate) fn of(method: &Method) -> Self {
         let name = method.name;
-        let theme = name.split_once('.').map_or(name, |(theme, _)| theme);
-        match theme {
+        match name.rsplit_once('.').map_or(name, |(_, verb)| verb) {
             _ if name == "messages.send" => Self::Send,
+            "ask" | "join" => Self::Ask,
             _ if ASKS.contains(&name) => Self::Ask,
-            _ if theme == "search" || name.ends_with(".search") => Self::Search,
-            "blobs" | "uploads" if method.verb() != Some(Verb::Get) => Self::Upload,
+            "search" => Self::Search,
+            _ if UPLOADS.contains(&name) => Self::Upload,
             _ if method.verb() == Some(Verb::Get) => Self::Read,
             _ => Self::Write,
         }
@@ -242,6 +237,8 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn user(n: usize) -> UserId {
@@ -263,10 +260,28 @@ mod tests {
             ("drafts.set", Class::Write),
             ("friends.ask", Class::Ask),
             ("groups.add", Class::Ask),
+            ("groups.join", Class::Ask),
+            ("messages.search", Class::Search),
             ("messages.send", Class::Send),
             ("presence.watch", Class::Write),
+            ("reports.add", Class::Ask),
         ] {
             assert_eq!(class(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_has_a_rate_of_its_own_is_a_method() {
+        let theme = |name: &str| name.split_once('.').unwrap().0.to_owned();
+        let themes: BTreeSet<_> = METHODS.iter().map(|method| theme(method.name)).collect();
+        for name in ASKS.iter().chain(&UPLOADS) {
+            // Unless nothing of its kind is built in.
+            let is_there = METHODS.iter().any(|method| method.name == *name);
+            assert!(is_there || !themes.contains(&theme(name)), "{name}");
+        }
+        for verb in [".ask", ".join", ".search"] {
+            let is_there = METHODS.iter().any(|method| method.name.ends_with(verb));
+            assert!(is_there, "{verb}");
         }
     }
 

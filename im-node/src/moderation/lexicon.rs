@@ -94,9 +94,6 @@ impl Lexicon {
         let Some(filter) = &self.filter else {
             return Judged::Clean;
         };
-        if matches!(body.kind(), Kind::Recall | Kind::Pin) {
-            return Judged::Clean;
-        }
         if let Some(text) = body.plain_text()
             && filter.scan(text).hits().is_empty()
         {
@@ -105,9 +102,10 @@ impl Lexicon {
         let mut value = body.value();
         let mut look = Look::new(filter);
         visit(&mut value, &mut |seen| look.see(seen));
-        // A reaction has no place of its own in which somebody could look at it later.
-        let is_refused = look.verdict == Verdict::Refuse
-            || look.verdict == Verdict::Review && body.kind() == Kind::React;
+        // These have no place of their own in which somebody could look at them later.
+        let is_mark = matches!(body.kind(), Kind::React | Kind::Recall | Kind::Pin);
+        let is_refused =
+            look.verdict == Verdict::Refuse || look.verdict == Verdict::Review && is_mark;
         match look.verdict {
             Verdict::Clean => Judged::Clean,
             _ if is_refused => Judged::Refused,
@@ -181,20 +179,26 @@ impl<'f> Look<'f> {
                 }
             }
             // What is no text can't be masked: another key would be another thing.
-            Seen::Key(key) => match self.filter.scan(key).verdict() {
-                Verdict::Clean => {}
-                Verdict::Mask | Verdict::Refuse => self.verdict = Verdict::Refuse,
-                Verdict::Review => self.verdict = self.verdict.max(Verdict::Review),
+            Seen::Key(key) => match self.scan(key).verdict() {
+                Verdict::Mask => self.verdict = Verdict::Refuse,
+                Verdict::Clean | Verdict::Review | Verdict::Refuse => {}
             },
+            // Lists have words such as `64`: among the sizes and places of a program's own data
+            // they would be found without being meant.
+            Seen::Number(_) => {}
         }
     }
 
-    fn text(&mut self, text: &str) -> Option<String> {
+    fn scan<'t>(&mut self, text: &'t str) -> Scan<'t> {
         let scan = self.filter.scan(text);
         self.verdict = self.verdict.max(scan.verdict());
         let review = scan.hits().iter().filter(|hit| hit.level == Level::Review);
         self.review.extend(review.map(|hit| hit.word));
-        match masked(&scan) {
+        scan
+    }
+
+    fn text(&mut self, text: &str) -> Option<String> {
+        match masked(&self.scan(text)) {
             Cow::Borrowed(_) => None,
             Cow::Owned(masked) => {
                 self.changed = true;
@@ -268,7 +272,20 @@ mod tests {
                 r#"{"kind":"file","blob":"heroin","name":"n","size":1,"mime":"m"}"#,
                 Judged::Clean,
             ),
+            (
+                r#"{"kind":"text","text":"hi","thumb":{"x":"heroin"}}"#,
+                Judged::Refused,
+            ),
+            (r#"{"kind":"text","text":"hi","darn":1}"#, Judged::Refused),
+            (
+                r#"{"kind":"text","text":"hi","casino":1}"#,
+                found(None, &["casino"]),
+            ),
             (r#"{"kind":"recall","target":1}"#, Judged::Clean),
+            (
+                r#"{"kind":"recall","target":1,"x":"casino"}"#,
+                Judged::Refused,
+            ),
         ] {
             assert_eq!(lexicon.judge(&body(json)), judged, "{json}");
         }

@@ -91,14 +91,22 @@ impl Moderation {
         self.masker.mask(text).text.into_owned()
     }
 
-    /// A body's value without the personal data in its texts.
+    /// A body's value without the personal data in its texts, numbers and keys: a number with some
+    /// becomes a text.
     pub(crate) fn mask_body(&self, body: &Body) -> Value {
         let mut value = body.value();
-        visit(&mut value, &mut |seen| {
-            if let Seen::Text(text) = seen {
+        visit(&mut value, &mut |seen| match seen {
+            Seen::Text(text) | Seen::Key(text) => {
                 let masked = self.mask(text);
                 if masked != **text {
                     *text = masked.into();
+                }
+            }
+            Seen::Number(number) => {
+                let digits = number.to_json();
+                let masked = self.mask(&digits);
+                if masked != digits {
+                    *number = masked.into();
                 }
             }
         });

@@ -57,16 +57,17 @@ fn clean_custom(inner: &Inner, custom: &mut Value) -> Result<(), Failure> {
     visit_value(custom, &mut |seen| {
         let cleaned = match &seen {
             Seen::Text(text) => inner.clean("custom", text.to_string()),
-            Seen::Key(key) => inner.clean("custom", (*key).to_owned()),
+            Seen::Key(key) => inner.clean("custom", key.to_string()),
+            Seen::Number(_) => return,
         };
         match (seen, cleaned) {
             (_, Err(failure)) => refused = Some(failure),
             (Seen::Text(text), Ok(cleaned)) => *text = cleaned.into(),
             // Another key would be another thing.
-            (Seen::Key(key), Ok(cleaned)) if cleaned != key => {
+            (Seen::Key(key), Ok(cleaned)) if cleaned != **key => {
                 refused = Some(refused_word("custom"));
             }
-            (Seen::Key(_), Ok(_)) => {}
+            (Seen::Key(_) | Seen::Number(_), Ok(_)) => {}
         }
     });
     refused.map_or(Ok(()), Err)

@@ -115,7 +115,7 @@ impl Call<'_> {
         writes
     }
 
-    /// A report as it is shown: what was said is masked.
+    /// A report as it is shown: what was said, and the reporter's note, are masked.
     fn report_line(&self, fact: &Fact) -> Value {
         let mut report = Value::from_json(&fact.value).unwrap_or(Value::Null);
         report.take("key");
@@ -124,6 +124,10 @@ impl Call<'_> {
             Value::Object(fields) => fields,
             _ => Vec::new(),
         };
+        let note = fields.iter_mut().find(|(field, _)| field == "note");
+        if let Some((_, Value::Text(note))) = note {
+            *note = self.inner.moderation.mask(note).into();
+        }
         fields.push(("id".into(), fact.key.key.clone().into()));
         let body = body.as_ref().and_then(Value::as_text);
         let body = body.and_then(|json| Value::from_json(json).ok());

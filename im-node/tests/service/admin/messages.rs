@@ -42,6 +42,27 @@ async fn what_is_personal_is_masked_for_every_role() {
 }
 
 #[tokio::test]
+async fn what_is_personal_is_masked_as_a_number_and_as_a_key_too() {
+    let world = World::new().await;
+    let g = world.group("al", &["bo"]).await;
+    let body = r#"{"kind":"custom","type":"t","data":{"13812345678":13912345678,"n":7},
+        "13712345678":1}"#;
+    world.body("al", &g, body).await.unwrap();
+    let page = world.does("adm", "admin.messages.list", &of(&g, "")).await;
+    let shown = items(&page, "entries");
+    let masked = r#"{"kind":"custom","type":"t","data":{"138****5678":"139****5678","n":7},
+        "137****5678":1}"#;
+    let masked = Value::from_json(masked).unwrap();
+    assert!(
+        shown.iter().any(|entry| entry.get("body") == Some(&masked)),
+        "{shown:?}"
+    );
+    let part = of(&g, r#","text":"12345678""#);
+    let page = world.does("adm", "admin.messages.list", &part).await;
+    assert_eq!(items(&page, "entries").len(), 0);
+}
+
+#[tokio::test]
 async fn messages_are_found_by_user_and_time_and_come_by_pages() {
     let world = World::new().await;
     let g = world.group("al", &["bo"]).await;

@@ -17,7 +17,7 @@ async fn messages_users_and_groups_are_reported_and_resolved() {
     let seq = world.say("al", &g, "pay to 13812345678").await;
     let conv = g.as_str();
     let message = format!(
-        r#"{{"conv":"{conv}","seq":{},"reason":"fraud","note":"he asks for money"}}"#,
+        r#"{{"conv":"{conv}","seq":{},"reason":"fraud","note":"call 13912345678"}}"#,
         seq.0
     );
     world.gives("bo", "reports.add", &message, "{}").await;
@@ -34,7 +34,7 @@ async fn messages_users_and_groups_are_reported_and_resolved() {
     world.gives("bo", "reports.add", &group, "{}").await;
     let listed = open(&world).await;
     assert_eq!(listed.len(), 3);
-    assert_eq!(text(&listed[0], "note"), "he asks for money");
+    assert_eq!(text(&listed[0], "note"), "call 139****5678");
     assert_eq!(text(&listed[0], "from"), "al");
     let body = listed[0].get("body").unwrap();
     assert_eq!(text(body, "text"), "pay to 138****5678");

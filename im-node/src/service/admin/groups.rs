@@ -1,15 +1,16 @@
 //! Groups and channels, whoever is in them.
 
 use im_core::frame::{Failure, Limits};
-use im_core::model::Value;
-use im_core::model::{Conversation, ConversationId, ConversationKind, Role, Stamps, UserId};
+use im_core::model::{
+    Body, Conversation, ConversationId, ConversationKind, Kind, Role, Stamps, UserId, Value,
+};
 use im_core::port::{MemberOp, View, Write};
 use im_core::rule::{MemberEventOp, Power};
 
 use super::{Act, is_joined, limit, why};
 use crate::appender::port_failure;
-use crate::service::decide::{Known, change, plan};
-use crate::service::groups::{MUTE_MS_MAX, USERS_MAX, forget, forget_names};
+use crate::service::decide::{Known, Plan, change, plan};
+use crate::service::groups::{MUTE_MS_MAX, USERS_MAX, forget};
 use crate::service::members::member_value;
 use crate::service::params::{Params, bad};
 use crate::service::rules::Door;
@@ -91,8 +92,7 @@ pub(in crate::service) async fn remove(
     let act = Act::new("groups.remove").conv(&conv).with("users", names);
     let act = act.with("why", why(&mut params)?);
     is_joined(&call.staff_view(&conv).await?)?;
-    call.acting(act, call.remove_members(&conv, &users, false))
-        .await
+    call.acting(act, call.remove_members(&conv, &users)).await
 }
 
 /// `admin.groups.mute`: keeps a member from speaking in it, the owner too; 0 ends it.
@@ -146,42 +146,50 @@ fn those_in(view: &View, users: &[UserId]) -> Vec<UserId> {
 }
 
 impl Call<'_> {
-    /// Removes those who are in; with `closing`, nobody speaks or joins from then on.
+    /// Removes those who are in.
     async fn remove_members(
         &self,
         conv: &ConversationId,
         users: &[UserId],
-        closing: bool,
     ) -> Result<Value, Failure> {
-        let value = change(self, conv, users, |known| {
+        change(self, conv, users, |known| {
             let gone = those_in(&known.view, users);
-            let mut forgotten = match closing {
-                true => forget_names(conv, &gone),
-                false => forget(known, &gone),
-            };
+            let mut forgotten = forget(known, &gone);
             let made = plan(MemberEventOp::Remove, MemberOp::Remove, gone);
             Ok(made.map(|mut made| {
                 made.writes.append(&mut forgotten);
-                if closing {
-                    let mut rules = known.rules.clone();
-                    rules.door = Door::Invite;
-                    rules.listed = false;
-                    rules.staff.clear();
-                    made.writes.push(Write::Speaks(Role::Nobody));
-                    made.writes.push(rules.put(conv));
-                    made.writes.push(self.relist(known));
-                }
                 made
             }))
         })
+        .await
+    }
+
+    /// It is disbanded, whether somebody is in it or not: nobody speaks, joins or changes it from
+    /// here on. Nodes on which its members are connected hear of it by the entry.
+    async fn shut(&self, conv: &ConversationId) -> Result<(), Failure> {
+        let (disband, nobody) = (Value::from("disband"), Role::Nobody);
+        let fields = [("op", disband), ("speaks", nobody.as_str().into())];
+        let body = Body::of(Kind::Group, fields);
+        change(self, conv, &[], |known| {
+            let mut rules = known.rules.clone();
+            let is_shut = rules.door == Door::Invite && !rules.listed && rules.staff.is_empty();
+            if known.view.conversation.is_ended() && is_shut {
+                return Ok(None);
+            }
+            rules.door = Door::Invite;
+            rules.listed = false;
+            rules.staff.clear();
+            let writes = vec![Write::Speaks(nobody), rules.put(conv), self.relist(known)];
+            let body = body.clone();
+            Ok(Some(Plan { body, writes }))
+        })
         .await?;
-        if closing {
-            self.inner.list_soon(conv);
-        }
-        Ok(value)
+        self.inner.list_soon(conv);
+        Ok(())
     }
 
     async fn close(&self, conv: &ConversationId) -> Result<Value, Failure> {
+        self.shut(conv).await?;
         let mut removed = 0;
         let mut more = true;
         for _ in 0..CLOSE_COMMITS_MAX {
@@ -192,7 +200,7 @@ impl Call<'_> {
                 break;
             }
             let users: Vec<UserId> = members.into_iter().map(|member| member.user).collect();
-            self.remove_members(conv, &users, true).await?;
+            self.remove_members(conv, &users).await?;
             removed += users.len() as u64;
         }
         Ok(Value::object([

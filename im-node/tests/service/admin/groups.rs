@@ -104,6 +104,30 @@ async fn who_is_closed_has_nobody_and_nobody_comes() {
 }
 
 #[tokio::test]
+async fn what_nobody_is_in_any_more_is_closed_as_well() {
+    let world = World::new().await;
+    let g = world.group("al", &[]).await;
+    let open = of(&g, r#","join":"open""#);
+    world.does("al", "groups.set", &open).await;
+    world.does("zed", "groups.join", &of(&g, "")).await;
+    for who in ["zed", "al"] {
+        world.does(who, "groups.leave", &of(&g, "")).await;
+    }
+    let close = of(&g, r#","why":"against the rules""#);
+    let closed = r#"{"removed":0,"more":false}"#;
+    world
+        .gives("adm", "admin.groups.close", &close, closed)
+        .await;
+    let refused = world.call("new", "groups.join", &of(&g, "")).await;
+    assert_eq!(refused, Err(ErrorCode::NotFound));
+    // Nodes on which somebody is connected hear that nobody speaks.
+    let log = world.log(&g).await;
+    let last = log.last().unwrap().body.value();
+    assert_eq!(text(&last, "kind"), "group");
+    assert_eq!(text(&last, "speaks"), "nobody");
+}
+
+#[tokio::test]
 async fn what_is_no_group_has_no_members_to_act_on() {
     let world = World::new().await;
     let hi = world.draft(Target::User(user("bo")), r#"{"kind":"text","text":"hi"}"#);

@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use self::builder::NodeBuilder;
+use async_trait::async_trait;
 use im_core::frame::{CloseCode, Codec};
 use im_core::model::{ConnectionId, ConversationId, DeviceId, NodeId, UserId};
 use im_core::port::{
     Authenticator, Bus, Clock, CursorMove, Directory, Hooks, Identity, PortError, PortErrorKind,
-    Registry, Route, Store,
+    Registry, Route, Standing, Store,
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -292,8 +293,8 @@ impl Node {
     }
 
     /// A user was banned, or one of their devices revoked: these connections end now, on every node
-    /// (`bye`, 4403). Whether they may come again is the [`Directory`]'s and the
-    /// [`Authenticator`]'s to say; tell those first.
+    /// (`bye`, 4403). That device is pushed to no more, soon. Whether they may come again is the
+    /// [`Directory`]'s and the [`Authenticator`]'s to say; tell those first.
     pub fn revoke(&self, user: &UserId, device: Option<&DeviceId>) {
         self.inner.revoke(user, device);
     }
@@ -347,6 +348,18 @@ impl Node {
         inner.hints.flush().await;
         inner.give_up_lease().await;
         inner.tasks.lock().abort_all();
+    }
+}
+
+/// Who may connect and be told things: what the staff and the host program say together.
+#[async_trait]
+impl Directory for Node {
+    async fn standing(&self, users: &[UserId]) -> Result<Vec<Standing>, PortError> {
+        let mut standings = Vec::with_capacity(users.len());
+        for user in users {
+            standings.push(self.inner.standing(user).await?);
+        }
+        Ok(standings)
     }
 }
 

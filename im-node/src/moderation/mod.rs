@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use im_core::frame::{ErrorCode, Failure};
 use im_core::model::{Body, DeviceId, FactKey, FactTable, Timestamp, UserId, Value};
+use im_core::port::Commit;
 use im_moderation::mask::Masker;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,7 @@ pub(crate) use self::texts::{Seen, visit, visit_value};
 pub(crate) use self::watch::{LISTS_EVERY, STANDINGS_MAX, WORDS_MAX, watch};
 use crate::node::Inner;
 use crate::router::BusMessage;
+use crate::service::remove;
 
 /// A list that every node keeps in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,13 +135,32 @@ impl Inner {
         self.publish(&BusMessage::Changed { list });
     }
 
-    /// A user's connections end, or those of one device, on every node.
-    pub(crate) fn revoke(&self, user: &UserId, device: Option<&DeviceId>) {
+    /// A user's connections end, or those of one device, on every node; that device is pushed to no
+    /// more.
+    pub(crate) fn revoke(self: &Arc<Self>, user: &UserId, device: Option<&DeviceId>) {
         self.hub.revoke(user, device, self.settings.reconnect_ms);
+        if let Some(device) = device {
+            let key = FactKey::new(FactTable::PushTarget, user.as_str(), device.as_str());
+            let inner = Arc::clone(self);
+            self.spawn(async move { inner.remove_target(key).await });
+        }
         self.publish(&BusMessage::Revoked {
             user: user.clone(),
             device: device.cloned(),
         });
+    }
+
+    async fn remove_target(&self, key: FactKey) {
+        let Some(conv) = key.place() else { return };
+        let commit = Commit {
+            conv,
+            expect_version: None,
+            actor: None,
+            writes: vec![remove(key)],
+        };
+        if let Err(error) = self.appender.commit(commit).await {
+            tracing::warn!(%error, "a device that was revoked is still pushed to");
+        }
     }
 
     /// What the words of a body ask for.

@@ -90,7 +90,7 @@ pub(super) async fn mute(call: Call<'_>, mut params: Params) -> Result<Value, Fa
 /// `push.mutes`: what the caller muted; `until` 0 stands for ever.
 pub(super) async fn mutes(call: Call<'_>, params: Params) -> Result<Value, Failure> {
     let line = |fact: &Fact| {
-        let until = fact.value.parse::<i64>().unwrap_or(0);
+        let until = fact.value.trim().parse::<i64>().unwrap_or(0);
         let conv = Value::from(fact.key.key.as_str());
         Value::object([("conv", conv), ("until", until.into())])
     };

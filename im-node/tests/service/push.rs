@@ -1,9 +1,10 @@
 //! Where users want to be pushed to.
 
 use im_core::frame::ErrorCode;
-use im_core::model::Value;
+use im_core::model::{DeviceId, Value};
+use im_core::port::{Directory, Standing};
 
-use super::kit::World;
+use super::kit::{World, eventually, items, text, user};
 
 fn web(device: &str, rest: &str) -> String {
     let (key, auth) = ("B".repeat(87), "A".repeat(22));
@@ -67,6 +68,40 @@ async fn subscriptions_are_checked_and_bounded() {
         .await;
     let other = r#"{"device":"a","kind":"apns","data":{"token":"x"}}"#;
     world.gives("bo", "push.subscribe", other, "{}").await;
+}
+
+#[tokio::test]
+async fn a_device_that_is_revoked_or_sent_away_is_pushed_to_no_more() {
+    let world = World::new().await;
+    for device in ["a", "b", "c"] {
+        let params = web(device, "");
+        world.gives("al", "push.subscribe", &params, "{}").await;
+    }
+    let left = async || -> Vec<String> {
+        let listed = world.does("al", "push.list", "{}").await;
+        let listed = items(&listed, "devices");
+        listed.iter().map(|one| text(one, "device")).collect()
+    };
+    let device = DeviceId::new("a").unwrap();
+    world.node.revoke(&user("al"), Some(&device));
+    eventually(async || left().await == ["b", "c"]).await;
+    let kick = r#"{"user":"al","device":"c","why":"stolen"}"#;
+    world.does("mod", "admin.users.kick", kick).await;
+    eventually(async || left().await == ["b"]).await;
+}
+
+#[tokio::test]
+async fn a_node_says_who_may_be_told_anything() {
+    let world = World::new().await;
+    let both = [user("al"), user("bo")];
+    let ban = r#"{"user":"al","why":"spam"}"#;
+    world.does("mod", "admin.users.ban", ban).await;
+    let standing = world.node.standing(&both).await.unwrap();
+    assert_eq!(standing, [Standing::Banned, Standing::Active]);
+    let unban = r#"{"user":"al","why":"a mistake"}"#;
+    world.does("mod", "admin.users.unban", unban).await;
+    let standing = world.node.standing(&both).await.unwrap();
+    assert_eq!(standing, [Standing::Active, Standing::Active]);
 }
 
 #[tokio::test]

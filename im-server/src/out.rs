@@ -85,7 +85,7 @@ impl Out {
             };
             let web = WebPush::new(key.clone(), reach, Arc::clone(&clock));
             let (store, clock) = (Arc::clone(&store), Arc::clone(&clock));
-            let pusher = Pusher::new(store, registry, clock, settings);
+            let pusher = Pusher::new(store, registry, Arc::new(node.clone()), clock, settings);
             follow("push", Arc::new(pusher.way("web", Arc::new(web))));
         }
         Ok(following)

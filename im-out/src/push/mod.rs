@@ -1,6 +1,8 @@
 //! Pushes to those who are away.
 
 mod encrypt;
+mod late;
+mod round;
 mod sink;
 mod vapid;
 mod web;

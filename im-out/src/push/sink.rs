@@ -10,15 +10,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use im_core::model::{
-    Conversation, Entry, Fact, FactKey, FactTable, Family, Member, Mentions, PushTarget, UserId,
-    Value,
+    Conversation, Entry, FactKey, FactTable, Family, Member, Mentions, PushTarget, UserId, Value,
 };
 use im_core::port::{
-    Clock, Commit, FactQuery, PortError, Push, PushError, PushNote, Put, Registry, Store, Was,
-    Write,
+    Clock, Directory, FactQuery, PortError, Push, PushNote, Registry, Standing, Store,
 };
 use ring::digest::{SHA256, digest};
 
+use super::round::{Due, Rounds};
 use crate::follow::{Failed, Sink, Taken};
 
 /// Members asked for at once.
@@ -31,9 +30,6 @@ const CONCURRENCY: usize = 8;
 const TEXT_CHARS: usize = 200;
 /// Subscriptions of one user that are read; they may not have more.
 const TARGETS_MAX: usize = 20;
-/// How long to wait before a push that failed is tried once more.
-const AGAIN: Duration = Duration::from_secs(1);
-
 /// Settings of pushes.
 #[derive(Debug, Clone, Copy)]
 pub struct PushSettings {
@@ -53,29 +49,35 @@ impl Default for PushSettings {
     }
 }
 
-/// The sink that pushes: the newest message of a conversation, to its members who are not
-/// connected, have not read it and have not muted the conversation.
+/// The sink that pushes: the newest message of a conversation, to its members who are in good
+/// standing, are not connected, have not read it and have not muted the conversation.
 #[derive(Debug)]
 pub struct Pusher {
     store: Arc<dyn Store>,
     registry: Arc<dyn Registry>,
+    users: Arc<dyn Directory>,
     clock: Arc<dyn Clock>,
     ways: BTreeMap<String, Arc<dyn Push>>,
     settings: PushSettings,
+    rounds: Rounds,
 }
 
 impl Pusher {
-    /// A pusher that has no way to push yet.
+    /// A pusher that has no way to push yet. `users` says who may be told anything: a node is one
+    /// that knows whom the staff has banned.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
         registry: Arc<dyn Registry>,
+        users: Arc<dyn Directory>,
         clock: Arc<dyn Clock>,
         settings: PushSettings,
     ) -> Self {
         Self {
+            rounds: Rounds::new(Arc::clone(&store), Arc::clone(&clock)),
             store,
             registry,
+            users,
             clock,
             ways: BTreeMap::new(),
             settings,
@@ -169,22 +171,27 @@ impl Pusher {
         let mute = FactKey::new(FactTable::PushMute, user.as_str(), entry.conv.as_str());
         let mute = self.store.facts(&FactQuery::One(mute)).await?.pop();
         // 0: for ever.
-        let until = mute.and_then(|fact| fact.value.parse::<i64>().ok());
+        let until = mute.and_then(|fact| fact.value.trim().parse::<i64>().ok());
         if until.is_some_and(|until| until == 0 || until > self.clock.timestamp().0) {
             return Ok(());
         }
-        for fact in &targets {
-            let Some(target) = PushTarget::read(&fact.value) else {
-                continue;
-            };
-            let Some(way) = self.ways.get(&target.kind) else {
-                continue;
-            };
-            let note = self.note(entry, conversation, user, target.text);
-            if push(&**way, &target, &note).await == Err(PushError::Gone) {
-                self.forget(fact).await?;
-            }
+        // Who is shut out is told nothing, though their devices are still subscribed.
+        let standing = self.users.standing(std::slice::from_ref(user)).await?;
+        if standing.first() != Some(&Standing::Active) {
+            return Ok(());
         }
+        let due = targets.into_iter().filter_map(|fact| {
+            let target = PushTarget::read(&fact.value)?;
+            let way = Arc::clone(self.ways.get(&target.kind)?);
+            let note = self.note(entry, conversation, user, target.text);
+            Some(Due {
+                fact,
+                target,
+                way,
+                note,
+            })
+        });
+        self.rounds.push(due.collect()).await;
         Ok(())
     }
 
@@ -221,42 +228,6 @@ impl Pusher {
             is_urgent: mentioned || conversation.member_count <= 2,
         }
     }
-
-    /// A subscription is no more: it is removed, if it is the same still.
-    async fn forget(&self, fact: &Fact) -> Result<(), PortError> {
-        let Some(conv) = fact.key.place() else {
-            return Ok(());
-        };
-        let put = Put {
-            key: fact.key.clone(),
-            to: None,
-            was: Was::Value(fact.value.clone()),
-        };
-        let commit = Commit {
-            conv,
-            expect_version: None,
-            actor: None,
-            writes: vec![Write::Put(put)],
-        };
-        // Whether another one was there is as good; a failure shows the next time.
-        let _ = self.store.commit(&[commit]).await;
-        Ok(())
-    }
-}
-
-/// Pushes, and once more if that may help.
-async fn push(way: &dyn Push, target: &PushTarget, note: &PushNote) -> Result<(), PushError> {
-    metrics::counter!("im_pushes_total").increment(1);
-    let mut pushed = way.push(target, note).await;
-    if pushed == Err(PushError::Later) {
-        tokio::time::sleep(AGAIN).await;
-        pushed = way.push(target, note).await;
-    }
-    if let Err(error) = pushed {
-        metrics::counter!("im_push_failures_total").increment(1);
-        tracing::debug!(%error, "not pushed");
-    }
-    pushed
 }
 
 #[async_trait]

@@ -1,6 +1,6 @@
 //! A store with conversations in it, a clock that can jump, a sink that writes down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use im_core::model::{
     Body, ConversationId, ConversationKind, Entry, Mentions, MessageId, NewEntry, Role, Seq,
     Timestamp, UserId,
 };
-use im_core::port::{Clock, Commit, NewConversation, Store, Write};
+use im_core::port::{Clock, Commit, Directory, NewConversation, PortError, Standing, Store, Write};
 use im_out::{Failed, FollowSettings, Follower, Sink, Taken};
 use im_testkit::memory::MemoryStore;
 use parking_lot::Mutex;
@@ -48,6 +48,28 @@ pub(crate) fn conv(id: &str) -> ConversationId {
 
 pub(crate) fn user(id: &str) -> UserId {
     UserId::new(id).unwrap()
+}
+
+/// Users of whom some are banned.
+#[derive(Debug, Default)]
+pub(crate) struct Users(Mutex<BTreeSet<UserId>>);
+
+impl Users {
+    pub(crate) fn ban(&self, id: &str) {
+        self.0.lock().insert(user(id));
+    }
+}
+
+#[async_trait]
+impl Directory for Users {
+    async fn standing(&self, users: &[UserId]) -> Result<Vec<Standing>, PortError> {
+        let banned = self.0.lock();
+        let standing = |user| match banned.contains(user) {
+            true => Standing::Banned,
+            false => Standing::Active,
+        };
+        Ok(users.iter().map(standing).collect())
+    }
 }
 
 /// What tests are about.

@@ -8,4 +8,5 @@ mod kit;
 mod nodes;
 mod push;
 mod reach;
+mod slow;
 mod webhook;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use im_core::model::{ConnectionId, DeviceId, FactKey, FactTable, NodeId, PushTarget, Value};
-use im_core::port::{Clock, FactQuery, Put, Registry, Route, Store, Was, Write};
+use im_core::port::{Clock, Directory, FactQuery, Put, Registry, Route, Store, Was, Write};
 use im_node::local::LocalRegistry;
 use im_out::{Allow, FollowSettings, PushSettings, Pusher, Reach, Sink, VapidKey, WebPush};
 use p256::elliptic_curve::sec1::ToEncodedPoint as _;
@@ -14,7 +14,7 @@ use p256::{PublicKey, SecretKey, ecdh};
 use ring::{aead, hkdf};
 
 use super::http::{Does, Got, Server};
-use super::kit::{World, user};
+use super::kit::{Users, World, user};
 
 /// RFC 8291's example: a server's key and a browser's.
 const SERVER: &str = "yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw";
@@ -79,6 +79,7 @@ fn opened(got: &Got) -> Value {
 struct Phone {
     world: World,
     registry: Arc<LocalRegistry>,
+    users: Arc<Users>,
     server: Server,
 }
 
@@ -89,6 +90,7 @@ impl Phone {
         let phone = Self {
             world,
             registry: Arc::new(LocalRegistry::new()),
+            users: Arc::default(),
             server: Server::new(Does::Says(201)).await,
         };
         // What was said before it ran for the first time is pushed to nobody.
@@ -141,7 +143,9 @@ impl Phone {
         let key = VapidKey::parse(SERVER, "mailto:ops@a.example").unwrap();
         let web = WebPush::new(key, Reach::new(allow).unwrap(), Arc::clone(&clock));
         let registry = Arc::clone(&self.registry) as Arc<dyn Registry>;
-        let pusher = Pusher::new(self.world.store(), registry, clock, PushSettings::default());
+        let users = Arc::clone(&self.users) as Arc<dyn Directory>;
+        let settings = PushSettings::default();
+        let pusher = Pusher::new(self.world.store(), registry, users, clock, settings);
         Arc::new(pusher.way("web", Arc::new(web)))
     }
 }
@@ -217,6 +221,20 @@ async fn who_is_here_has_read_it_or_muted_it_is_not_pushed_to() {
     phone.world.clock.jump(25 * 3_600_000);
     phone.follow().await;
     assert_eq!(phone.server.got().len(), 2);
+}
+
+#[tokio::test]
+async fn who_is_banned_is_told_nothing() {
+    let phone = Phone::new().await;
+    let target = subscription(&phone.server.url("/"), true);
+    for who in ["bo", "cy"] {
+        phone.subscribe(who, &target).await;
+    }
+    phone.users.ban("bo");
+    phone.world.say("g", "al", "secret").await;
+    phone.follow().await;
+    assert_eq!(phone.server.got().len(), 1);
+    assert!(phone.is_subscribed("bo").await);
 }
 
 #[tokio::test]

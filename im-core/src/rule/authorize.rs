@@ -256,7 +256,10 @@ pub fn authorize(action: Action<'_>, view: ActorView<'_>) -> Result<(), Failure>
         Action::Add => at_least(view.rights.add, member),
         Action::SetInfo => at_least(view.rights.info, member),
         Action::Configure | Action::Admit | Action::Ban(None) => at_least(Role::Admin, member),
-        Action::Announce => at_least(view.speaks.max(Role::Admin), member),
+        Action::Announce => {
+            at_least(view.speaks.max(Role::Admin), member)?;
+            not_muted(member, view)
+        }
         Action::Disband => at_least(Role::Owner, member),
         Action::SetNick(target) if target.user == member.user => Ok(()),
         Action::Remove(target)
@@ -297,6 +300,16 @@ fn may_join(open: bool, banned: bool, view: ActorView<'_>) -> Result<(), Failure
     }
 }
 
+fn not_muted(member: &Member, view: ActorView<'_>) -> Result<(), Failure> {
+    match member.muted_until.filter(|until| *until > view.now) {
+        None => Ok(()),
+        Some(until) => {
+            let left_ms = until.0.saturating_sub(view.now.0).unsigned_abs();
+            Err(Failure::retry(ErrorCode::Muted, "you are muted", left_ms))
+        }
+    }
+}
+
 fn may_send(kind: Kind, member: &Member, view: ActorView<'_>) -> Result<(), Failure> {
     if kind.family() == Family::Server {
         return refuse(ErrorCode::Forbidden, "only the server writes this kind");
@@ -307,10 +320,7 @@ fn may_send(kind: Kind, member: &Member, view: ActorView<'_>) -> Result<(), Fail
     if !may_speak(kind, member.role, view.speaks) {
         return refuse(ErrorCode::Forbidden, "only admins and the owner write here");
     }
-    if let Some(until) = member.muted_until.filter(|until| *until > view.now) {
-        let left_ms = until.0.saturating_sub(view.now.0).unsigned_abs();
-        return Err(Failure::retry(ErrorCode::Muted, "you are muted", left_ms));
-    }
+    not_muted(member, view)?;
     if kind == Kind::Pin && view.kind != ConversationKind::Direct {
         return at_least(view.rights.pin, member);
     }

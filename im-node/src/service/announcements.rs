@@ -58,6 +58,8 @@ pub(super) async fn add(call: Call<'_>, mut params: Params) -> Result<Value, Fai
     fields.extend(title.map(|title| ("title", title.into())));
     fields.extend(topic.as_deref().map(|topic| ("topic", topic.into())));
     for _ in 0..DECIDE_TRIES_MAX {
+        let now = call.inner.clock.timestamp();
+        call.inner.may_speak(&call.caller.user, now)?;
         let known = call.known(&conv, &[]).await?;
         call.may(Action::Announce, &known)?;
         let topics = &known.rules.topics;

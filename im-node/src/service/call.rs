@@ -57,6 +57,18 @@ impl Service {
         self.act(&identity.user, staff, method, params, key).await
     }
 
+    /// Whether a user may do anything at all now: what a transport asks that moves bytes by itself.
+    ///
+    /// # Errors
+    /// `banned` for who is banned, unknown or erased; `unavailable` when that can't be read.
+    pub async fn admitted(&self, user: &UserId) -> Result<(), Failure> {
+        let standing = self.node.inner.standing(user).await;
+        match standing.map_err(|error| port_failure(&error))? {
+            Standing::Active => Ok(()),
+            _ => Err(banned()),
+        }
+    }
+
     async fn act(
         &self,
         user: &UserId,
@@ -65,11 +77,8 @@ impl Service {
         params: Value,
         key: Option<String>,
     ) -> Result<Value, Failure> {
+        self.admitted(user).await?;
         let inner = &self.node.inner;
-        let standing = inner.standing(user).await;
-        if standing.map_err(|error| port_failure(&error))? != Standing::Active {
-            return Err(banned());
-        }
         inner.moderation.counts.seen(inner.clock.timestamp(), user);
         let caller = Caller {
             user: user.clone(),

@@ -12,7 +12,7 @@ use im_core::rule::{
 };
 
 use super::facts::{remove, set};
-use super::keep::is_old;
+use super::keep::{hide_old, is_old};
 use crate::appender::port_failure;
 use crate::media::gone_with;
 use crate::node::Inner;
@@ -103,7 +103,11 @@ impl Inner {
         };
         let found = self.store.log(conv, query).await;
         let found = found.map_err(|error| port_failure(&error))?.pop();
-        Ok(found.filter(|entry| entry.seq == seq))
+        let mut entry = found.filter(|entry| entry.seq == seq);
+        if let Some(entry) = &mut entry {
+            hide_old(entry, self.oldest_in(conv).await?);
+        }
+        Ok(entry)
     }
 
     /// Adds to the commit of a change what is kept of it beside the log.

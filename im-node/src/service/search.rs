@@ -13,6 +13,7 @@ use im_core::model::{
 use im_core::port::{Find, Spot};
 use im_core::rule::{Action, Change, EditMark, Mark, SEARCHED, Words, mark_key, said};
 
+use super::keep::is_old;
 use super::params::{Params, bad};
 use super::table::Call;
 use crate::appender::port_failure;
@@ -170,6 +171,10 @@ impl Looking<'_> {
         let Some(message) = message.filter(|message| self.is_meant(message)) else {
             return Ok(None);
         };
+        let oldest = self.call.inner.oldest_in(&message.conv).await?;
+        if is_old(&message, oldest) {
+            return Ok(None);
+        }
         let last = self.last_edit(&message).await?;
         let says = match &last {
             None if is_edit => return Ok(None),

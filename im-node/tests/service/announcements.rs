@@ -140,3 +140,21 @@ async fn who_confirmed_is_kept_where_it_is_bounded() {
         .fails_in("u1", "announcements.readers", &c, &id, ErrorCode::Forbidden)
         .await;
 }
+
+#[tokio::test]
+async fn who_is_muted_announces_nothing() {
+    let world = World::new().await;
+    let g = world.group("al", &["bo"]).await;
+    let role = r#","user":"bo","role":"admin""#;
+    world.does_in("al", "groups.role", &g, role).await;
+    let words = format!(r#"{{"conv":"{}","title":"T","text":"x"}}"#, g.as_str());
+    world.does("bo", "announcements.add", &words).await;
+    let muted = r#","user":"bo","ms":60000"#;
+    world.does_in("al", "groups.mute", &g, muted).await;
+    let refused = world.call("bo", "announcements.add", &words).await;
+    assert_eq!(refused, Err(ErrorCode::Muted));
+    let everywhere = r#"{"user":"al","ms":60000,"why":"x"}"#;
+    world.does("adm", "admin.users.mute", everywhere).await;
+    let refused = world.call("al", "announcements.add", &words).await;
+    assert_eq!(refused, Err(ErrorCode::Muted));
+}

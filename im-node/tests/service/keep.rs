@@ -95,6 +95,15 @@ async fn what_is_too_old_is_shown_to_nobody_before_it_is_erased() {
         "what tells of members stays: {read:?}"
     );
     assert!(world.log(&conv).await[1].body.json().contains("old"));
+    let (conv_id, seq) = (conv.as_str(), old.0);
+    let forward = format!(r#"{{"conv":"{conv_id}","seqs":[{seq}],"to_user":"cy","cm_id":"f"}}"#);
+    let done = world.call("al", "messages.forward", &forward).await;
+    assert_eq!(done, Err(ErrorCode::NotFound));
+    let found = world
+        .call("bo", "messages.search", r#"{"text":"old"}"#)
+        .await;
+    let found = found.unwrap().to_json();
+    assert!(!found.contains("old"), "{found}");
     for body in [
         format!(r#"{{"kind":"react","target":{},"emoji":"x"}}"#, old.0),
         format!(r#"{{"kind":"recall","target":{}}}"#, old.0),

@@ -47,6 +47,8 @@ async fn enter(
     let method = method.ok_or_else(|| Box::new(refusal::failure(&none())))?;
     may(shared, &identity, key.as_ref(), method)
         .map_err(|failure| Box::new(refusal::failure(&failure)))?;
+    let admitted = shared.node.service().admitted(&identity.user).await;
+    admitted.map_err(|failure| Box::new(refusal::failure(&failure)))?;
     let media = shared.node.media();
     let media = media.ok_or_else(|| Box::new(refusal::failure(&none())))?;
     Ok((identity.user, media))

@@ -1,7 +1,9 @@
 //! Blobs as they are given: whole, in ranges, and never as something that runs.
 
-use super::kit::{ask, start, upload};
-use crate::kit::Kit;
+use im_core::port::Standing;
+
+use super::kit::{TUS, ask, create, patch, start, upload};
+use crate::kit::{Kit, user};
 
 /// A picture of one pixel.
 const PIXEL: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\
@@ -15,6 +17,22 @@ async fn send(kit: &Kit, who: &str, kind: &str, blob: &str) -> u16 {
     );
     let reply = ask(kit, "POST", "/v1/messages", who, &[], body.as_bytes()).await;
     reply.status
+}
+
+#[tokio::test]
+async fn who_is_banned_gets_and_brings_no_bytes() {
+    let (kit, _) = start().await;
+    let blob = upload(&kit, "ben", b"mine", "filename Y2F0LmJpbg==").await;
+    let begun = create(&kit, "ben", 8, "filename Y2F0LmJpbg==").await;
+    kit.directory.set(&user("ben"), Standing::Banned);
+    let path = format!("/v1/blobs/{blob}");
+    let reply = ask(&kit, "GET", &path, "ben", &[], b"").await;
+    assert_eq!(reply.status, 403, "{reply:?}");
+    let reply = patch(&kit, "ben", &begun, 0, b"12345678").await;
+    assert_eq!(reply.status, 403, "{reply:?}");
+    let headers = [TUS, ("upload-length", "8")];
+    let reply = ask(&kit, "POST", "/v1/uploads", "ben", &headers, b"").await;
+    assert_eq!(reply.status, 403, "{reply:?}");
 }
 
 #[tokio::test]

@@ -3,14 +3,18 @@
 //! The store keeps a hash of what is secret about a key, never the key. A key is a credential of
 //! 244 random bits, so a plain SHA-256 is as good as a slow hash.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Instant;
 
+use im_core::machine::Bucket;
 use im_core::model::{Fact, FactKey, FactTable, Timestamp, UserId, Value};
 use im_core::port::{
     AuthError, Clock, Commit, FactQuery, Identity, PortError, PortErrorKind, Put, Registry,
     Rejected, Store, Was, Write,
 };
+use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -24,6 +28,13 @@ pub const KEYS_MAX: usize = 1_000;
 pub const NAME_CHARS_MAX: usize = 64;
 /// The most methods that a key names.
 pub const METHODS_MAX: usize = 64;
+
+/// Hexadecimal digits of an id, and of a secret.
+const ID_CHARS: usize = 16;
+const SECRET_CHARS: usize = 64;
+/// Keys that this node does not know and that it asks the store of, a second: some are new, and the
+/// rest are guesses.
+const GUESSES_PER_S: u32 = 50;
 
 /// A key without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,7 +183,7 @@ pub(crate) struct Drawn {
 /// When something about it is wrong.
 pub(crate) fn draw(new: NewKey, now: Timestamp) -> Result<Drawn, KeyError> {
     check(&new, now)?;
-    let id = Uuid::new_v4().simple().to_string()[..16].to_owned();
+    let id = Uuid::new_v4().simple().to_string()[..ID_CHARS].to_owned();
     let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
     let key = ApiKey {
         id: id.clone(),
@@ -249,18 +260,50 @@ pub async fn revoke(store: &dyn Store, id: &str) -> Result<bool, PortError> {
     commit(store, put).await
 }
 
+/// The id and the secret of what could be a key: the store is asked of nothing else.
+fn parts(text: &str) -> Option<(&str, &str)> {
+    let is_hex = |text: &str, chars| {
+        text.len() == chars && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    let (id, secret) = text.strip_prefix(PREFIX)?.split_once('_')?;
+    (is_hex(id, ID_CHARS) && is_hex(secret, SECRET_CHARS)).then_some((id, secret))
+}
+
+/// What stands between guesses and the store: a guess costs a read of it.
+#[derive(Debug, Default)]
+pub(crate) struct Door(Mutex<Guesses>);
+
+#[derive(Debug, Default)]
+struct Guesses {
+    bucket: Option<Bucket>,
+    /// Hashes of keys that were good lately: they wait for nobody's guesses.
+    good: BTreeSet<String>,
+}
+
+impl Door {
+    fn admits(&self, text: &str, now: Instant) -> bool {
+        let Guesses { bucket, good } = &mut *self.0.lock();
+        let fresh = || Bucket::new(now, GUESSES_PER_S);
+        let bucket = bucket.get_or_insert_with(fresh);
+        good.contains(&hash(text)) || bucket.take(now).is_ok()
+    }
+
+    fn handle_good(&self, text: &str) {
+        let good = &mut self.0.lock().good;
+        if good.len() >= KEYS_MAX {
+            good.clear();
+        }
+        good.insert(hash(text));
+    }
+}
+
 /// The key that a text is. Nothing is remembered: a key that was revoked is good no more.
 ///
 /// # Errors
 /// When it is none, or can't be checked.
 pub async fn find(store: &dyn Store, text: &str, now: Timestamp) -> Result<ApiKey, AuthError> {
     let invalid = |why: &str| AuthError::Invalid(why.to_owned());
-    let parts = text
-        .strip_prefix(PREFIX)
-        .and_then(|text| text.split_once('_'));
-    let Some((id, secret)) = parts.filter(|(id, _)| id.len() <= 32) else {
-        return Err(invalid("is no key"));
-    };
+    let (id, secret) = parts(text).ok_or_else(|| invalid("is no key"))?;
     let found = store.facts(&FactQuery::One(fact_key(id))).await;
     let found = found.map_err(|_| AuthError::Unavailable)?;
     let Some((key, expected)) = found.first().and_then(ApiKey::read) else {
@@ -282,8 +325,14 @@ impl Node {
     /// # Errors
     /// When it is none, or can't be checked now.
     pub async fn key(&self, text: &str) -> Result<ApiKey, AuthError> {
-        let now = self.inner.clock.timestamp();
-        find(&*self.inner.store, text, now).await
+        let inner = &self.inner;
+        if parts(text).is_some() && !inner.key_door.admits(text, inner.clock.now()) {
+            metrics::counter!("im_rate_limited_total").increment(1);
+            return Err(AuthError::Unavailable);
+        }
+        let key = find(&*inner.store, text, inner.clock.timestamp()).await?;
+        inner.key_door.handle_good(text);
+        Ok(key)
     }
 
     /// The store, the registry and the clock that the node works with, for what works beside it.
@@ -311,5 +360,35 @@ async fn commit(store: &dyn Store, put: Put) -> Result<bool, PortError> {
         Some(Err(Rejected::Conflict)) => Ok(false),
         Some(Err(Rejected::Store(error))) => Err(error),
         _ => Err(internal()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_is_asked_of_nothing_that_is_no_key() {
+        let (id, secret) = ("0123456789abcdef", "a1".repeat(32));
+        let key = format!("imk_{id}_{secret}");
+        assert_eq!(parts(&key), Some((id, secret.as_str())));
+        for bad in ["imk_x_y", "imk_", &key[4..], &key[..80], &format!("{key}0")] {
+            assert_eq!(parts(bad), None, "{bad}");
+        }
+        assert_eq!(parts(&key.replace('f', "g")), None);
+    }
+
+    #[test]
+    fn guesses_are_bounded_and_keep_nobody_out_whose_key_was_good() {
+        let (door, now) = (Door::default(), Instant::now());
+        assert!(door.admits("good", now));
+        door.handle_good("good");
+        let passed = (0..10_000).filter(|n| door.admits(&n.to_string(), now));
+        assert!(passed.count() < 2 * GUESSES_PER_S as usize + 1);
+        assert!(door.admits("good", now));
+        for n in 0..3 * KEYS_MAX {
+            door.handle_good(&n.to_string());
+        }
+        assert!(door.0.lock().good.len() <= KEYS_MAX);
     }
 }

@@ -86,6 +86,7 @@ pub(crate) struct Inner {
     pub(crate) ids: Ids,
     pub(crate) hub: Hub,
     pub(crate) buckets: Buckets,
+    pub(crate) key_door: crate::keys::Door,
     pub(crate) rooms: Rooms,
     pub(crate) appender: Appender,
     pub(crate) watchers: Watchers,

@@ -157,6 +157,7 @@ impl NodeBuilder {
             Appender::new(self.settings.lanes, self.settings.lane_max, self.partition);
         let inner = Arc::new(Inner {
             hub: Hub::new(self.settings.limits.sends_per_s),
+            key_door: crate::keys::Door::default(),
             buckets: Buckets::new(self.settings.rates, self.settings.limits.sends_per_s),
             settings: self.settings,
             store: self.store,

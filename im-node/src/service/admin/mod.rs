@@ -186,15 +186,18 @@ impl Inner {
     }
 
     /// Keeps that a token gave a user roles, so that who is no admin can't act on them. A token
-    /// without roles takes nothing away: the same user may have both.
+    /// with fewer roles takes nothing away: the same user may have both.
     pub(crate) async fn note_staff(&self, user: &UserId, staff: Staff) {
         let now = self.clock.timestamp();
         let known = self.moderation.standings().staff(user, now);
-        let is_fresh = |until| until > now.plus_ms(STAFF_MS - DAY_MS);
-        if !staff.is_any() || known.is_some_and(|(of, until)| of == staff && is_fresh(until)) {
+        // What is older is written anew, without the roles that no token of theirs has any more.
+        let fresh = known.filter(|(_, until)| *until > now.plus_ms(STAFF_MS - DAY_MS));
+        let of = fresh.map_or(Staff::NONE, |(of, _)| of);
+        let all = Staff::from_bits(of.bits() | staff.bits());
+        if all == of {
             return;
         }
-        let roles: Vec<Value> = staff.names().map(Value::from).collect();
+        let roles: Vec<Value> = all.names().map(Value::from).collect();
         let value = Value::object([("roles", Value::from(roles))]).to_json();
         let put = Put {
             key: standing_key("staff", user),

@@ -62,6 +62,15 @@ pub(in crate::service) async fn list(call: Call<'_>, mut params: Params) -> Resu
             ("words", words),
         ];
         let entry = call.reviewed(&fact, &conv).await?;
+        // What it said is gone: there is nothing to decide, and others wait behind it.
+        if entry
+            .as_ref()
+            .is_some_and(|it| it.body.kind() == Kind::Erased)
+        {
+            let done = vec![put_on(&fact, None)];
+            call.commit(conv, done, Value::Null).await?;
+            continue;
+        }
         line.extend(entry.map(|entry| ("entry", call.inner.masked(&entry))));
         waiting.push(Value::object(line));
     }

@@ -55,6 +55,13 @@ pub(in crate::service) async fn add(call: Call<'_>, mut params: Params) -> Resul
     if let Some((_, why)) = read.report().first() {
         return Err(bad("word", &format!("is {why}")));
     }
+    // A word that is there already may have another level, however many there are.
+    if call.inner.moderation.lexicon().len() >= WORDS_MAX
+        && call.inner.fact(&key(word.trim())?).await?.is_none()
+    {
+        let words = "the list has 200000 words already";
+        return Err(Failure::new(ErrorCode::TooLarge, words));
+    }
     let act = Act::new("words.add").with("word", word.trim().to_owned());
     let why = opt_why(&mut params)?;
     let value = Value::Object(Vec::new());

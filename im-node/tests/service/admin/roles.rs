@@ -1,8 +1,10 @@
 //! Which role may call which method.
 
 use im_core::frame::ErrorCode;
+use im_core::model::{FactKey, FactTable, Timestamp, Value};
+use im_core::port::{FactQuery, Identity, Store as _};
 
-use crate::service::kit::World;
+use crate::service::kit::{World, user};
 
 /// Who may: an admin always; a moderator, an auditor.
 const MAY: [(&str, bool, bool); 33] = [
@@ -65,6 +67,29 @@ async fn a_method_of_the_staffs_asks_for_a_role_before_anything_else() {
 }
 
 #[tokio::test]
+async fn two_tokens_of_one_user_change_the_list_once_each() {
+    let world = World::new().await;
+    let mut seen = Vec::new();
+    for role in ["admin", "auditor", "admin", "auditor"] {
+        let identity = Identity {
+            user: user("both"),
+            name: None,
+            roles: vec![role.to_owned()],
+            expires_at: Timestamp(i64::MAX),
+        };
+        let service = world.node.service();
+        let called = service.call_as(&identity, "admin.stats", Value::Object(Vec::new()), None);
+        called.await.unwrap();
+        let key = FactKey::new(FactTable::Version, "", "standings");
+        let found = world.store.facts(&FactQuery::One(key)).await.unwrap();
+        seen.push(found[0].value.clone());
+    }
+    assert_ne!(seen[0], seen[1]);
+    assert_eq!(seen[1], seen[2]);
+    assert_eq!(seen[1], seen[3]);
+}
+
+#[tokio::test]
 async fn no_method_gives_a_role() {
     let world = World::new().await;
     for (method, params) in [
@@ -85,10 +110,7 @@ async fn no_method_gives_a_role() {
     }
     // By the host program's own door a user has no role either.
     let service = world.node.service();
-    let (admin, none) = (
-        crate::service::kit::user("adm"),
-        im_core::model::Value::Null,
-    );
+    let (admin, none) = (user("adm"), Value::Null);
     let refused = service.call(&admin, "admin.stats", none, None).await;
     assert_eq!(refused.unwrap_err().code, ErrorCode::Forbidden);
 }

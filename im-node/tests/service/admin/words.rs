@@ -244,6 +244,23 @@ async fn a_message_that_waits_is_approved_or_recalled_once() {
 }
 
 #[tokio::test]
+async fn what_its_author_took_back_waits_no_more() {
+    let world = world().await;
+    let g = world.group("al", &["bo"]).await;
+    let seq = world.say("al", &g, "casino one").await;
+    world.say("al", &g, "casino two").await;
+    let recall = format!(r#"{{"kind":"recall","target":{}}}"#, seq.0);
+    world.body("al", &g, &recall).await.unwrap();
+    let waiting = world.does("mod", "admin.review.list", "{}").await;
+    assert_eq!(items(&waiting, "waiting").len(), 1);
+    // It keeps nobody else's place either.
+    let first = world
+        .does("mod", "admin.review.list", r#"{"limit":1}"#)
+        .await;
+    assert!(first.to_json().contains("two"));
+}
+
+#[tokio::test]
 async fn bad_lines_are_reported_and_the_others_are_added() {
     let world = World::new().await;
     let long = "长".repeat(400);

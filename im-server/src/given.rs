@@ -154,7 +154,7 @@ given! {
     /// [default: 120]
     asks_per_minute: u32 = "IMKIT_ASKS_PER_MINUTE";
     /// Endpoints that are told of every entry, with commas between them, each with a name that
-    /// stays: crm=https://crm.example/hook
+    /// stays: `crm=https://crm.example/hook`
     webhooks: List = "IMKIT_WEBHOOKS";
     /// What webhooks are signed with: whsec_ and 24 to 64 bytes in Base64. Two, with a comma, while
     /// the first replaces the second. Better in the variable or the file than on a command line

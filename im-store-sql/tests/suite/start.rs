@@ -55,7 +55,7 @@ async fn a_file_of_a_newer_version_is_refused_and_left_as_it_is() {
                 refused,
                 OpenError::Newer {
                     found: 999,
-                    known: 3
+                    known: 4
                 }
             ),
             "{refused:?}"

@@ -20,7 +20,7 @@ const ONCE_BROKEN: [u64; 19] = [
 /// Seeds whose plan did that has more: a mover of slots that others overtook, there and back; a log
 /// that the store took back while its tier was away, a flusher that gets nowhere, a page that knows
 /// of a return before the node does, and a hello that a paused node reads after the next one's.
-const ONCE_BROKEN_SINCE: [u64; 6] = [212, 1_253, 1_618, 1_915, 1_946, 2_425];
+const ONCE_BROKEN_SINCE: [u64; 7] = [212, 1_019, 1_253, 1_618, 1_915, 1_946, 2_425];
 /// Seeds within which a planted bug must be caught.
 const PLANTED_SEEDS_MAX: u64 = 120;
 

@@ -125,6 +125,8 @@ impl Inbox {
         state.seen = self.sync.listing;
         if asked {
             state.listed = state.seen;
+        } else {
+            state.told_since = !left;
         }
         state.head = state.head.max(line.last_seq);
         if let Some(heard) = self.unlisted.remove(conv) {

@@ -127,6 +127,7 @@ impl Inbox {
                 continue;
             }
             state.owes_pull = false;
+            state.told_since = false;
             let after = state.queued;
             let until = self.now + self.config.answer.delay(state.fruitless, &mut self.rng);
             self.set_pull(&conv, PullState::InFlight { id, until });
@@ -202,7 +203,14 @@ impl Inbox {
                 self.on_pull_again(&conv, Some(after));
                 self.count_fruitless(&conv);
             }
-            (None, ErrorCode::NotFound | ErrorCode::NotMember) => self.on_gone(&conv),
+            (None, ErrorCode::NotFound | ErrorCode::NotMember) => {
+                let told = self.convs.get(&conv).is_some_and(|state| state.told_since);
+                match told {
+                    // The refusal is of before they came back, and late.
+                    true => self.on_pull_again(&conv, None),
+                    false => self.on_gone(&conv),
+                }
+            }
             (None, _) => {
                 self.owe_again(&conv);
                 self.set_pull(&conv, PullState::Stopped);

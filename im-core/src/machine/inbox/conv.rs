@@ -49,6 +49,8 @@ pub(super) struct Conv {
     pub(super) pull: PullState,
     /// The server pushes nothing until a pull that is still to be sent reaches the end.
     pub(super) owes_pull: bool,
+    /// Since the pull under way was asked, the user was told that they are in it.
+    pub(super) told_since: bool,
     /// Pulls in a row that were refused, unanswered or brought nothing, for the waits between.
     pub(super) fruitless: u32,
     /// Pages in a row that brought nothing and were the last.
@@ -79,6 +81,7 @@ impl Conv {
             early: BTreeMap::new(),
             pull: PullState::Idle,
             owes_pull: false,
+            told_since: false,
             fruitless: 0,
             empty: 0,
             left: false,

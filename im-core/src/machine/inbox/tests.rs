@@ -256,6 +256,27 @@ fn a_refused_pull_waits_or_tells() {
 }
 
 #[test]
+fn a_refusal_of_before_they_came_back_ends_nothing() {
+    let (mut inbox, now) = synced(3);
+    let asked = pulls(&mut inbox);
+    // Removed, and added again before the answer comes.
+    announce(&mut inbox, now);
+    let gone = || Failure::new(ErrorCode::NotMember, "no member");
+    inbox.handle_frame(now, &refusal(&asked[0], gone()));
+    let told = events(&mut inbox);
+    assert!(
+        !told.contains(&InboxEvent::Left { conv: conv() }),
+        "{told:?}"
+    );
+    let (at, _) = inbox.poll_timeout().unwrap();
+    inbox.handle_timeout(at);
+    let asked = pulls(&mut inbox);
+    assert_eq!(asked.len(), 1, "it asks again");
+    inbox.handle_frame(at, &refusal(&asked[0], gone()));
+    assert!(events(&mut inbox).contains(&InboxEvent::Left { conv: conv() }));
+}
+
+#[test]
 fn a_listing_that_does_not_name_a_conversation_ends_it() {
     let (mut inbox, now) = synced(0);
     let id = connect(&mut inbox, now, Some("t"));
